@@ -1,0 +1,87 @@
+"""The manifest of a version: what it is, which files it has, and their digests.
+
+`docs/manifest.schema.json` is its JSON Schema. A version exists if and only if its manifest does.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tensorlet.errors import ArtifactRefused
+from tensorlet.signature import Signature
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+class ArtifactFile(NamedTuple):
+    """`path` is relative to the version's folder."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class Artifact(NamedTuple):
+    """One servable form of a version: an ONNX or TFLite file, and the files it needs beside it."""
+
+    id: str
+    format: str  # onnx or tflite
+    precision: str
+    files: tuple[ArtifactFile, ...]  # the model file first
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+class Manifest(NamedTuple):
+    """The parts of a manifest that serving reads; `document` is the whole of it."""
+
+    model: str
+    version: int
+    signature: Signature
+    artifacts: tuple[Artifact, ...]
+    default_artifact: str
+    document: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, document: Any) -> "Manifest":
+        """Raises ArtifactRefused for a document that is not a manifest, or one of a later schema."""
+        try:
+            if document["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"schema version {document['schema_version']} is not {SCHEMA_VERSION}")
+            return cls(
+                model=str(document["model"]),
+                version=int(document["version"]),
+                signature=Signature.from_json(document["signature"]),
+                artifacts=tuple(map(_artifact, document["artifacts"])),
+                default_artifact=str(document["default_artifact"]),
+                document=document,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactRefused(f"manifest is not valid: {type(error).__name__}: {error}") from error
+
+    def artifact(self, runtime: str = "") -> Artifact:
+        """The artifact to serve: the first one of the format `runtime`, else the default.
+
+        A model with only one of the two formats is served in that one, whatever `runtime` says.
+
+        Raises:
+            ArtifactRefused: the manifest names a default which it does not have.
+        """
+        for artifact in self.artifacts:
+            if artifact.format == runtime:
+                return artifact
+        for artifact in self.artifacts:
+            if artifact.id == self.default_artifact:
+                return artifact
+        raise ArtifactRefused(f"manifest is not valid: no artifact {self.default_artifact!r}")
+
+
+def _artifact(document: Mapping[str, Any]) -> Artifact:
+    files = tuple(
+        ArtifactFile(str(file["path"]), int(file["size_bytes"]), str(file["sha256"])) for file in document["files"]
+    )
+    if not files:
+        raise ValueError("artifact without files")
+    return Artifact(str(document["id"]), str(document["format"]), str(document["precision"]), files)

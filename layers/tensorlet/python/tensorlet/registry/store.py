@@ -1,0 +1,245 @@
+"""All object storage behind one small interface: `s3://bucket/prefix`, `file:///folder`, and memory in tests.
+
+obstore does the work; its errors are translated here and nowhere else. Reading a 0.4 MB model from a fresh
+process takes it a tenth of boto3's time, which is why boto3 is never imported on the predict path.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from tensorlet.errors import Conflict, InvalidSetting, ObjectNotFound, StorageUnavailable
+
+RETRIES = 3  # obstore's default of ten keeps a request waiting for seconds when storage is down
+
+
+class StoredObject(NamedTuple):
+    """An object's bytes (a buffer, not copied) and the ETag they were read under."""
+
+    data: Any
+    etag: str
+
+
+class ObjectInfo(NamedTuple):
+    key: str
+    size_bytes: int
+    etag: str
+
+
+class Folder(NamedTuple):
+    """What lies directly under a prefix: the names of its folders, and its objects."""
+
+    folders: list[str]
+    objects: list[ObjectInfo]
+
+
+class Store:
+    """One prefix of object storage. Keys are relative to it and use `/`.
+
+    All methods raise StorageUnavailable when storage does not answer or refuses us.
+    """
+
+    def __init__(self, backend: Any, uri: str):
+        self.backend = backend  # an obstore store
+        self.uri = uri.rstrip("/")
+
+    def get(self, key: str) -> StoredObject:
+        """Raises ObjectNotFound."""
+        import obstore
+
+        with self._errors(key):
+            result = obstore.get(self.backend, key)
+            return StoredObject(result.bytes(), result.meta["e_tag"] or "")
+
+    def get_if_changed(self, key: str, etag: str) -> StoredObject | None:
+        """The object, or None while it is still the one read under `etag`. Raises ObjectNotFound."""
+        import obstore
+        from obstore.exceptions import NotModifiedError
+
+        with self._errors(key):
+            try:
+                result = obstore.get(self.backend, key, options={"if_none_match": etag})
+                return StoredObject(result.bytes(), result.meta["e_tag"] or "")
+            except NotModifiedError:
+                return None
+
+    def get_range(self, key: str, start: int, end: int) -> Any:
+        """Bytes `start` (inclusive) to `end` (exclusive). Raises ObjectNotFound."""
+        import obstore
+
+        with self._errors(key):
+            return obstore.get_range(self.backend, key, start=start, end=end)
+
+    def head(self, key: str) -> ObjectInfo:
+        """Raises ObjectNotFound."""
+        import obstore
+
+        with self._errors(key):
+            meta = obstore.head(self.backend, key)
+            return ObjectInfo(key, meta["size"], meta["e_tag"] or "")
+
+    def put(self, key: str, data: Any) -> str:
+        """Write whatever was there before; returns the new ETag. `data` is bytes or a file path."""
+        import obstore
+
+        with self._errors(key):
+            return obstore.put(self.backend, key, data)["e_tag"] or ""
+
+    def create(self, key: str, data: Any) -> str:
+        """Write only if nothing is there; returns the ETag. `data` is bytes or a file path.
+
+        Raises:
+            Conflict: the key exists.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._errors(key):
+            try:
+                return obstore.put(self.backend, key, data, mode="create", use_multipart=False)["e_tag"] or ""
+            except AlreadyExistsError:
+                raise Conflict(f"{self.uri}/{key} exists already") from None
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        """Compare-and-swap: write only over the object read under `etag`; returns the new ETag.
+
+        Raises:
+            Conflict: the object has changed, or is gone.
+        """
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        with self._errors(key):
+            if self.uri.startswith("file:"):
+                return self._replace_file(key, data, etag)
+            try:
+                return obstore.put(self.backend, key, data, mode={"e_tag": etag})["e_tag"] or ""
+            except (PreconditionError, FileNotFoundError):
+                raise Conflict(f"{self.uri}/{key} was changed by somebody else") from None
+
+    def delete(self, key: str) -> None:
+        """Remove the object; it is no error if there is none."""
+        import obstore
+
+        with self._errors(key):
+            try:
+                obstore.delete(self.backend, key)
+            except FileNotFoundError:
+                return
+
+    def folder(self, prefix: str = "") -> Folder:
+        """What lies directly under `prefix`; nothing at all gives an empty folder."""
+        import obstore
+
+        with self._errors(prefix):
+            try:
+                listing = obstore.list_with_delimiter(self.backend, prefix or None)
+            except FileNotFoundError:
+                return Folder([], [])
+            names = [path.rstrip("/").rsplit("/", 1)[-1] for path in listing["common_prefixes"]]
+            objects = [ObjectInfo(o["path"], o["size"], o["e_tag"] or "") for o in listing["objects"]]
+            return Folder(sorted(names), objects)
+
+    def _replace_file(self, key: str, data: bytes, etag: str) -> str:
+        """Compare-and-swap on a local file, which has no such operation: under a lock beside it."""
+        import fcntl
+        from pathlib import Path
+
+        import obstore
+
+        path = Path(self.uri.removeprefix("file://")) / key
+        with (path.parent / f".{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                current = obstore.head(self.backend, key)["e_tag"]
+            except FileNotFoundError:
+                current = None
+            if current != etag:
+                raise Conflict(f"{self.uri}/{key} was changed by somebody else")
+            return obstore.put(self.backend, key, data)["e_tag"] or ""
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        """Translate what obstore raises; its first line says what went wrong, the rest is a debug dump."""
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except FileNotFoundError:
+            raise ObjectNotFound(f"{self.uri}/{key} does not exist") from None
+        except (BaseError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise StorageUnavailable(f"{self.uri}/{key}: {reason}") from error
+
+
+def open_store(uri: str, environ: Mapping[str, str] = os.environ) -> Store:
+    """The store for `s3://bucket/prefix`, `file:///folder` or a plain folder path.
+
+    S3 honours AWS_ENDPOINT_URL_S3, then AWS_ENDPOINT_URL (http and path style), AWS_REGION and the usual
+    credentials.
+
+    Raises:
+        InvalidSetting: a URI of any other form.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme == "file":
+        return _file_store(rest if separator else uri)
+    if scheme == "s3" and rest.strip("/"):
+        return _s3_store(rest, environ)
+    raise InvalidSetting(f"expected s3://bucket/prefix or file:///folder, got {uri!r}")
+
+
+def _file_store(folder: str) -> Store:
+    from obstore.store import LocalStore
+
+    path = os.path.abspath(folder)  # noqa: PTH100  # pathlib is not imported on the cold path
+    return Store(LocalStore(path, mkdir=True), f"file://{path}")
+
+
+def _s3_store(location: str, environ: Mapping[str, str]) -> Store:
+    from datetime import timedelta
+
+    from obstore.store import S3Store
+
+    bucket, _, prefix = location.strip("/").partition("/")
+    options: dict[str, Any] = {
+        "region": environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    }
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        options["endpoint"] = endpoint
+        options["virtual_hosted_style_request"] = False
+        options["client_options"] = {"allow_http": endpoint.startswith("http:")}
+    backend = S3Store(
+        bucket,
+        prefix=prefix or None,
+        retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=20)},
+        **_credentials(environ),
+        **options,
+    )
+    return Store(backend, f"s3://{bucket}/{prefix}")
+
+
+def _credentials(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Credentials in the order of the AWS SDKs: environment, then container endpoint, then profile.
+
+    A function has them in its environment. A restored SnapStart snapshot gets a container endpoint whose
+    token is in the environment, which obstore does not read. A laptop has a profile, which only boto3 reads.
+    """
+    if environ.get("AWS_ACCESS_KEY_ID"):
+        return {
+            "access_key_id": environ["AWS_ACCESS_KEY_ID"],
+            "secret_access_key": environ.get("AWS_SECRET_ACCESS_KEY", ""),
+            **({"token": token} if (token := environ.get("AWS_SESSION_TOKEN")) else {}),
+        }
+    if environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        from tensorlet.registry.credentials import container_credentials
+
+        return {"credential_provider": container_credentials(environ)}
+    try:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        return {"credential_provider": Boto3CredentialProvider()}
+    except (ImportError, ValueError):  # no boto3, or no profile: obstore looks for an instance role itself
+        return {}

@@ -1,0 +1,127 @@
+"""Writing the registry: create-only versions and compare-and-swap aliases.
+
+A version is published in three steps, so that a crash anywhere leaves no half version visible and two
+publishers never share a number: claim the next number (create-only `.claim`), write the files, write
+`manifest.json` (create-only). The claim is then removed; one left behind by a crash only skips a number.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+from tensorlet.errors import Conflict, InvalidRequest, ObjectNotFound, VersionNotFound
+from tensorlet.registry.manifest import MANIFEST, SCHEMA_VERSION, Manifest
+from tensorlet.registry.registry import (
+    ALIAS_NAME,
+    ALIASES,
+    MODEL_NAME,
+    NO_ALIASES,
+    VERSION_NUMBER,
+    Aliases,
+    Registry,
+    parse_aliases,
+)
+from tensorlet.registry.store import Store
+
+CLAIM = ".claim"
+ATTEMPTS = 100  # each lost race means that somebody else has published
+
+
+def publish_version(store: Store, model: str, document: Mapping[str, Any], files: Mapping[str, Path]) -> int:
+    """Publish `files` (path in the version -> local file) under the next free version of `model`; returns it.
+
+    `document` is the manifest without schema_version, model, version and created; the `files` of its artifacts
+    need only their `path`: sizes and digests are taken from `files`.
+
+    Raises:
+        InvalidRequest: a name outside the registry's grammar, or a document that is not a manifest.
+    """
+    check_name(model, MODEL_NAME, "model name")
+    for artifact in document["artifacts"]:
+        artifact["files"] = [describe_file(file["path"], files[file["path"]]) for file in artifact["files"]]
+    version = _claim_version(store, model)
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "model": model,
+        "version": version,
+        "created": now(),
+        **document,
+    }
+    Manifest.from_json(manifest)
+    folder = f"{model}/{version}"
+    for path, source in files.items():
+        store.put(f"{folder}/{path}", source)
+    store.create(f"{folder}/{MANIFEST}", json.dumps(manifest, indent=2).encode())
+    store.delete(f"{folder}/{CLAIM}")
+    return version
+
+
+def set_alias(store: Store, model: str, alias: str, version: int) -> None:
+    """Point `alias` of `model` at `version`, by compare-and-swap, and record it in the history.
+
+    Raises:
+        InvalidRequest: an alias outside the grammar.
+        ModelNotFound, VersionNotFound: there is nothing to point at.
+        Conflict: others kept changing the aliases.
+    """
+    check_name(alias, ALIAS_NAME, "alias")
+    if version not in Registry([store]).versions(model):
+        raise VersionNotFound(f"model {model!r} has no version {version}")
+
+    def point(aliases: Aliases) -> dict[str, Any]:
+        change = {"time": now(), "alias": alias, "from": aliases.weights.get(alias), "to": {str(version): 1.0}}
+        return {
+            "aliases": {**aliases.weights, alias: change["to"]},
+            "history": [*aliases.history, change],
+        }
+
+    _change_aliases(store, f"{model}/{ALIASES}", point)
+
+
+def check_name(name: str, grammar: Any, what: str) -> None:
+    """Raises InvalidRequest naming the grammar."""
+    if not grammar.fullmatch(name):
+        raise InvalidRequest(f"{what}: expected {grammar.pattern}, got {name!r}")
+
+
+def describe_file(path: str, source: Path) -> dict[str, Any]:
+    """The manifest's entry for one file: its path in the version, size in bytes and SHA-256."""
+    with source.open("rb") as stream:
+        digest = file_digest(stream, "sha256").hexdigest()
+    return {"path": path, "size_bytes": source.stat().st_size, "sha256": digest}
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _claim_version(store: Store, model: str) -> int:
+    """The lowest number above every one that was ever claimed."""
+    for _ in range(ATTEMPTS):
+        taken = [int(name) for name in store.folder(model).folders if VERSION_NUMBER.fullmatch(name)]
+        version = max(taken, default=0) + 1
+        try:
+            store.create(f"{model}/{version}/{CLAIM}", now().encode())
+            return version
+        except Conflict:
+            continue
+    raise Conflict(f"no version of {model!r} could be claimed in {ATTEMPTS} attempts")
+
+
+def _change_aliases(store: Store, key: str, change: Callable[[Aliases], dict[str, Any]]) -> None:
+    for _ in range(ATTEMPTS):
+        try:
+            current = parse_aliases(store.get(key))
+        except ObjectNotFound:
+            current = NO_ALIASES
+        document = json.dumps(change(current), indent=2).encode()
+        try:
+            store.replace(key, document, current.etag) if current.etag else store.create(key, document)
+            return
+        except Conflict:
+            continue
+    raise Conflict(f"{key} kept changing in {ATTEMPTS} attempts")

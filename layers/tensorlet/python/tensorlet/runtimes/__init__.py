@@ -1,0 +1,46 @@
+"""The two inference runtimes behind one small interface.
+
+A session is made by `load_session` from a format and a file (bytes in memory or a path), has a `signature`
+and answers `infer(inputs) -> outputs`, both by name. Inputs were checked against the signature before.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tensorlet.errors import ArtifactRefused
+from tensorlet.signature import Signature
+from tensorlet.tensors import Tensor
+
+FORMATS = ("onnx", "tflite")
+
+
+class InferenceSession(Protocol):
+    """A loaded model, ready to run; safe to call from several threads."""
+
+    signature: Signature
+
+    def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All outputs for these inputs. Raises InferenceFailed when the runtime refuses the values."""
+        ...
+
+
+def load_session(
+    format: str, model: Any, signature: Signature | None = None, threads: int = 1
+) -> InferenceSession:
+    """Open `model`, a buffer of the file's bytes or its path as `str`, in the runtime of its format.
+
+    `signature` is the caller's view, from the manifest: a TFLite file with a fixed batch takes any batch if
+    that says so. None reads it from the file.
+
+    Raises:
+        ArtifactRefused: the runtime cannot open the file, or there is no such format.
+    """
+    if format == "onnx":
+        from tensorlet.runtimes.onnx import OnnxSession
+
+        return OnnxSession(model, signature, threads)
+    if format == "tflite":
+        from tensorlet.runtimes.tflite import TFLiteSession
+
+        return TFLiteSession(model, signature, threads)
+    raise ArtifactRefused(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")

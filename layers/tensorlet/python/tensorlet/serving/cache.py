@@ -1,0 +1,57 @@
+"""A least-recently-used cache with a byte budget, whose values are made once however many ask at a time."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+class ByteLRU(Generic[Value]):
+    """Values of known size; the least recently used go first when the sum passes `budget_bytes`.
+
+    A value larger than the whole budget is kept alone. An evicted value lives on in the requests that hold it.
+    """
+
+    def __init__(self, budget_bytes: int):
+        self.budget_bytes = budget_bytes
+        self.size_bytes = 0
+        self._values: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._lock = Lock()
+        self._making: dict[Hashable, Lock] = {}
+
+    def get(self, key: Hashable, make: Callable[[], tuple[Value, int]]) -> Value:
+        """The value of `key`; `make() -> (value, size_bytes)` is called at most once at a time for each key.
+
+        What `make` raises reaches everybody who waits for it by their own call of it.
+        """
+        with self._lock:
+            if (entry := self._values.get(key)) is not None:
+                self._values.move_to_end(key)
+                return entry[0]
+            making = self._making.setdefault(key, Lock())
+        with making:
+            with self._lock:
+                if (entry := self._values.get(key)) is not None:  # made while we waited
+                    return entry[0]
+            try:
+                value, size_bytes = make()
+                with self._lock:
+                    self._insert(key, value, size_bytes)
+                return value
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+
+    def loaded(self) -> list[Any]:
+        """The keys of all values, least recently used first."""
+        with self._lock:
+            return list(self._values)
+
+    def _insert(self, key: Hashable, value: Value, size_bytes: int) -> None:
+        self._values[key] = (value, size_bytes)
+        self.size_bytes += size_bytes
+        while self.size_bytes > self.budget_bytes and len(self._values) > 1:
+            _, (_, freed) = self._values.popitem(last=False)
+            self.size_bytes -= freed

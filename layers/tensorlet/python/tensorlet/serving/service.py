@@ -1,0 +1,152 @@
+"""The model service: what every edge (HTTP, batch, command line) calls to get a model and run it."""
+
+import time
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any
+
+from tensorlet.errors import ArtifactRefused, NotFound, StorageUnavailable
+from tensorlet.registry.manifest import Artifact, Manifest
+from tensorlet.registry.registry import NO_ALIASES, Aliases, Registry, Release, check_model_name
+from tensorlet.runtimes import InferenceSession, load_session
+from tensorlet.serving.cache import ByteLRU
+from tensorlet.settings import Settings
+from tensorlet.signature import Signature
+from tensorlet.tensors import Tensor
+
+
+class LoadedModel:
+    """One artifact of one version in its runtime."""
+
+    __slots__ = ("artifact", "manifest", "session", "signature")
+
+    def __init__(self, manifest: Manifest, artifact: Artifact, session: InferenceSession):
+        self.manifest = manifest
+        self.artifact = artifact
+        self.session = session
+        self.signature: Signature = manifest.signature
+
+    @property
+    def name(self) -> str:
+        """NAME/VERSION, as the `tensorlet-model` header says it."""
+        return f"{self.manifest.model}/{self.manifest.version}"
+
+    def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All outputs for `inputs`, which are checked against the signature first.
+
+        Raises:
+            SignatureMismatch, InferenceFailed.
+        """
+        self.signature.check(inputs)
+        return self.session.infer(inputs)
+
+
+class ModelService:
+    """Models of a registry, loaded on first use and kept up to a byte budget; safe for several threads."""
+
+    def __init__(self, registry: Registry, settings: Settings, clock: Callable[[], float] = time.monotonic):
+        self.registry = registry
+        self.settings = settings
+        self._clock = clock
+        self._releases: dict[tuple[str, int], Release] = {}  # manifests never change
+        self._choices: dict[tuple[str, str | None], tuple[int, float]] = {}
+        self._aliases: dict[str, Aliases] = {}
+        self._loaded: ByteLRU[LoadedModel] = ByteLRU(settings.model_cache_bytes)
+        self._lock = Lock()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "ModelService":
+        return cls(Registry.open(settings.registry), settings)
+
+    def model(self, name: str, selector: str | None = None) -> LoadedModel:
+        """The loaded model that `name` and a version, an alias or None mean now.
+
+        Raises:
+            ModelNotFound, VersionNotFound, AliasNotFound, ArtifactRefused, StorageUnavailable.
+        """
+        version = self.version(name, selector)
+        return self._loaded.get((name, version), lambda: self._load(name, version))
+
+    def release(self, name: str, selector: str | None = None) -> Release:
+        """The version and its manifest, without loading it. Raises as `model`."""
+        return self._release(name, self.version(name, selector))
+
+    def version(self, name: str, selector: str | None = None) -> int:
+        """The version that a selector means, remembered for `alias_ttl_s`; digits always mean themselves.
+
+        A choice outlives its time when storage is down: answering from a known version beats an error.
+        """
+        key = (name, selector)
+        known = self._choices.get(key)
+        now = self._clock()
+        if known is not None and now < known[1]:
+            return known[0]
+        try:
+            version = self._choose(name, selector)
+        except StorageUnavailable:
+            if known is None:
+                raise
+            version = known[0]
+        except NotFound:
+            self._choices.pop(key, None)
+            raise
+        self._choices[key] = (version, now + self.settings.alias_ttl_s)
+        return version
+
+    def is_loaded(self, name: str, version: int) -> bool:
+        return (name, version) in self._loaded.loaded()
+
+    def _choose(self, name: str, selector: str | None) -> int:
+        check_model_name(name)
+        if selector is not None and selector.isdecimal():
+            return self.registry.choose(name, selector, NO_ALIASES)
+        aliases = self.registry.aliases(name, self._aliases.get(name, NO_ALIASES))
+        version = self.registry.choose(name, selector, aliases)
+        self._aliases[name] = aliases  # only of models that exist, so that no caller can fill the memory
+        return version
+
+    def _release(self, name: str, version: int) -> Release:
+        key = (name, version)
+        release = self._releases.get(key)
+        if release is None:
+            release = self._releases[key] = self.registry.release(name, version)
+        return release
+
+    def _load(self, name: str, version: int) -> tuple[LoadedModel, int]:
+        release = self._release(name, version)
+        artifact = release.manifest.artifact(self.settings.runtime)
+        session = open_artifact(release, artifact, self.settings.threads)
+        return LoadedModel(release.manifest, artifact, session), artifact.size_bytes
+
+
+def open_artifact(release: Release, artifact: Artifact, threads: int) -> InferenceSession:
+    """Read the artifact's files, check their digests and open it in its runtime.
+
+    Raises:
+        ArtifactRefused: naming the version and the file.
+    """
+    try:
+        if len(artifact.files) == 1:
+            model: Any = release.read(artifact.files[0])
+            return load_session(artifact.format, model, release.manifest.signature, threads)
+        from tempfile import TemporaryDirectory
+
+        # Weights beside the model file are found by path; the runtime has read or mapped them when it is open.
+        with TemporaryDirectory(prefix="tensorlet-") as folder:
+            for file in artifact.files:
+                _write(f"{folder}/{file.path}", release.read(file))
+            return load_session(
+                artifact.format, f"{folder}/{artifact.files[0].path}", release.manifest.signature, threads
+            )
+    except ArtifactRefused as error:
+        where = f"{release.name}/{artifact.files[0].path}"
+        text = str(error)
+        raise ArtifactRefused(text if text.startswith(release.name) else f"{where}: {text}") from error
+
+
+def _write(path: str, data: Any) -> None:
+    import os
+
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120  # no pathlib on the cold path
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.write(data)

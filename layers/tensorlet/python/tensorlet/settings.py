@@ -1,0 +1,145 @@
+"""Every setting of the functions and of the local server, read once from the environment.
+
+`SETTINGS` is the one table: name, default and meaning. docs/settings.md is generated from it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from tensorlet.errors import InvalidSetting
+
+RUNTIME_FORMATS = {"onnx": "onnx", "tflite": "tflite"}
+
+
+class Settings(NamedTuple):
+    """Settings with their units in the field names; see `SETTINGS` for what each means."""
+
+    registry: str
+    output: str
+    runtime: str
+    max_body_bytes: int
+    max_decompressed_bytes: int
+    max_tensor_bytes: int
+    max_json_depth: int
+    max_response_bytes: int
+    model_cache_bytes: int
+    alias_ttl_s: float
+    batch_rows: int
+    memory_mb: int
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read all settings from `environ`; an empty value counts as unset.
+
+        Raises:
+            InvalidSetting: a value that cannot be read, naming its key.
+        """
+        return cls(**{field: setting.read(environ) for field, setting in SETTINGS.items()})
+
+    @property
+    def threads(self) -> int:
+        """Intra-op threads: Lambda gives one virtual CPU for each 1,769 MB of memory.
+
+        Source: AWS Lambda developer guide, "Configure Lambda function memory".
+        """
+        return max(1, round(self.memory_mb / 1769))
+
+
+class Setting(NamedTuple):
+    key: str
+    default: str
+    parse: Callable[[str], Any]
+    meaning: str
+
+    def read(self, environ: Mapping[str, str]) -> Any:
+        text = environ.get(self.key) or self.default
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise InvalidSetting(f"{self.key}: {error}") from None
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _positive_int(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError(f"expected a positive integer, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"expected seconds, 0 or more, got {text!r}")
+    return seconds
+
+
+def _runtime(text: str) -> str:
+    if text and text not in RUNTIME_FORMATS:
+        raise ValueError(f"expected one of {', '.join(RUNTIME_FORMATS)}, got {text!r}")
+    return text
+
+
+MIB = 1 << 20
+
+SETTINGS: dict[str, Setting] = {
+    "registry": Setting(
+        "TENSORLET_REGISTRY",
+        "",
+        _text,
+        "One or more registry URIs, separated by commas, looked up in order (`s3://bucket/prefix`, `file:///path`)."
+        " On the command line it defaults to `./.tensorlet/registry`.",
+    ),
+    "output": Setting("TENSORLET_OUTPUT", "", _text, "URI under which the batch function writes its outputs."),
+    "runtime": Setting(
+        "TENSORLET_RUNTIME",
+        "",
+        _runtime,
+        "`onnx` or `tflite`: serve this format where a version has it. Empty: the manifest's default artifact.",
+    ),
+    "max_body_bytes": Setting(
+        "TENSORLET_MAX_BODY_BYTES", str(64 * MIB), _positive_int, "Largest request body, in bytes as received."
+    ),
+    "max_decompressed_bytes": Setting(
+        "TENSORLET_MAX_DECOMPRESSED_BYTES",
+        str(256 * MIB),
+        _positive_int,
+        "Largest request body after gzip or deflate, checked while decompressing.",
+    ),
+    "max_tensor_bytes": Setting(
+        "TENSORLET_MAX_TENSOR_BYTES", str(256 * MIB), _positive_int, "Largest single input tensor, in bytes."
+    ),
+    "max_json_depth": Setting(
+        "TENSORLET_MAX_JSON_DEPTH", "100", _positive_int, "Deepest nesting of lists and objects in a JSON body."
+    ),
+    "max_response_bytes": Setting(
+        "TENSORLET_MAX_RESPONSE_BYTES",
+        "6291456",
+        _positive_int,
+        "Largest reply of the Lambda function, base64 counted; Lambda's own limit is 6 MB.",
+    ),
+    "model_cache_bytes": Setting(
+        "TENSORLET_MODEL_CACHE_BYTES",
+        str(512 * MIB),
+        _positive_int,
+        "Bytes of model files kept loaded; the least recently used model goes first.",
+    ),
+    "alias_ttl_s": Setting(
+        "TENSORLET_ALIAS_TTL_S",
+        "10",
+        _seconds,
+        "Seconds for which an alias is trusted before the next request asks the registry again.",
+    ),
+    "batch_rows": Setting("TENSORLET_BATCH_ROWS", "512", _positive_int, "Rows a batch job predicts at once."),
+    "memory_mb": Setting(
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "1769",
+        _positive_int,
+        "Set by Lambda; the runtimes use one thread for each 1,769 MB.",
+    ),
+}
