@@ -95,7 +95,9 @@ SETTINGS: dict[str, Setting] = {
         "One or more registry URIs, separated by commas, looked up in order (`s3://bucket/prefix`, `file:///path`)."
         " On the command line it defaults to `./.tensorlet/registry`.",
     ),
-    "output": Setting("TENSORLET_OUTPUT", "", _text, "URI under which the batch function writes its outputs."),
+    "output": Setting(
+        "TENSORLET_OUTPUT", "", _text, "URI under which the batch function writes its outputs."
+    ),
     "runtime": Setting(
         "TENSORLET_RUNTIME",
         "",
@@ -103,7 +105,10 @@ SETTINGS: dict[str, Setting] = {
         "`onnx` or `tflite`: serve this format where a version has it. Empty: the manifest's default artifact.",
     ),
     "max_body_bytes": Setting(
-        "TENSORLET_MAX_BODY_BYTES", str(64 * MIB), _positive_int, "Largest request body, in bytes as received."
+        "TENSORLET_MAX_BODY_BYTES",
+        str(64 * MIB),
+        _positive_int,
+        "Largest request body, in bytes as received.",
     ),
     "max_decompressed_bytes": Setting(
         "TENSORLET_MAX_DECOMPRESSED_BYTES",
@@ -115,7 +120,10 @@ SETTINGS: dict[str, Setting] = {
         "TENSORLET_MAX_TENSOR_BYTES", str(256 * MIB), _positive_int, "Largest single input tensor, in bytes."
     ),
     "max_json_depth": Setting(
-        "TENSORLET_MAX_JSON_DEPTH", "100", _positive_int, "Deepest nesting of lists and objects in a JSON body."
+        "TENSORLET_MAX_JSON_DEPTH",
+        "100",
+        _positive_int,
+        "Deepest nesting of lists and objects in a JSON body.",
     ),
     "max_response_bytes": Setting(
         "TENSORLET_MAX_RESPONSE_BYTES",

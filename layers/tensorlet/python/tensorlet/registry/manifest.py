@@ -79,9 +79,14 @@ class Manifest(NamedTuple):
 
 
 def _artifact(document: Mapping[str, Any]) -> Artifact:
-    files = tuple(
-        ArtifactFile(str(file["path"]), int(file["size_bytes"]), str(file["sha256"])) for file in document["files"]
-    )
+    files = tuple(map(_file, document["files"]))
     if not files:
         raise ValueError("artifact without files")
     return Artifact(str(document["id"]), str(document["format"]), str(document["precision"]), files)
+
+
+def _file(document: Mapping[str, Any]) -> ArtifactFile:
+    path = str(document["path"])
+    if path.startswith("/") or "\\" in path or {"", ".", ".."} & set(path.split("/")):
+        raise ValueError(f"file path {path!r} leaves the version's folder")
+    return ArtifactFile(path, int(document["size_bytes"]), str(document["sha256"]))

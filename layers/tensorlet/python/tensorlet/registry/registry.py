@@ -85,7 +85,9 @@ class Registry:
 
     def models(self) -> list[str]:
         """The names of all models that have a version."""
-        names = {name for store in self.stores for name in store.folder().folders if MODEL_NAME.fullmatch(name)}
+        names = {
+            name for store in self.stores for name in store.folder().folders if MODEL_NAME.fullmatch(name)
+        }
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, model: str) -> list[int]:

@@ -72,7 +72,12 @@ def set_alias(store: Store, model: str, alias: str, version: int) -> None:
         raise VersionNotFound(f"model {model!r} has no version {version}")
 
     def point(aliases: Aliases) -> dict[str, Any]:
-        change = {"time": now(), "alias": alias, "from": aliases.weights.get(alias), "to": {str(version): 1.0}}
+        change = {
+            "time": now(),
+            "alias": alias,
+            "from": aliases.weights.get(alias),
+            "to": {str(version): 1.0},
+        }
         return {
             "aliases": {**aliases.weights, alias: change["to"]},
             "history": [*aliases.history, change],

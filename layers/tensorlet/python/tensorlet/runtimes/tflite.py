@@ -5,7 +5,7 @@ The caller sees one model that takes any batch: rows are cut into pieces, the la
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
 from typing import Any
 
@@ -76,13 +76,17 @@ class TFLiteSession:
 class _Graph:
     """One signature of the file, or its main graph where it names none."""
 
-    def __init__(self, inputs: dict[str, Any], outputs: dict[str, Any], run: Any):
+    def __init__(
+        self, inputs: dict[str, Any], outputs: dict[str, Any], run: Callable[[dict[str, Any]], dict[str, Any]]
+    ):
         self.signature = Signature(
             tuple(_spec(name, detail) for name, detail in inputs.items()),
             tuple(_spec(name, detail) for name, detail in outputs.items()),
         )
         self.run = run
-        batches = {spec.shape[0] if spec.shape else 0 for spec in self.signature.inputs + self.signature.outputs}
+        batches = {
+            spec.shape[0] if spec.shape else 0 for spec in self.signature.inputs + self.signature.outputs
+        }
         self.batch = batches.pop() if len(batches) == 1 else 0
 
 

@@ -76,6 +76,8 @@ class ModelService:
 
         A choice outlives its time when storage is down: answering from a known version beats an error.
         """
+        if selector is not None and selector.isdecimal():
+            return self.registry.choose(name, selector, NO_ALIASES)
         key = (name, selector)
         known = self._choices.get(key)
         now = self._clock()
@@ -98,8 +100,6 @@ class ModelService:
 
     def _choose(self, name: str, selector: str | None) -> int:
         check_model_name(name)
-        if selector is not None and selector.isdecimal():
-            return self.registry.choose(name, selector, NO_ALIASES)
         aliases = self.registry.aliases(name, self._aliases.get(name, NO_ALIASES))
         version = self.registry.choose(name, selector, aliases)
         self._aliases[name] = aliases  # only of models that exist, so that no caller can fill the memory

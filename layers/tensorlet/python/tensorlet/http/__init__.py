@@ -1,0 +1,1 @@
+"""The HTTP edge: a transport-free application, and adapters from API Gateway events to it."""

@@ -1,0 +1,80 @@
+"""API Gateway and Function URL events to requests, responses to their replies.
+
+Payload format 2.0 (HTTP APIs, Function URLs) has `rawPath`; format 1.0 (REST APIs) has `path`.
+Source: API Gateway developer guide, "Lambda proxy integrations".
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensorlet.errors import InvalidRequest
+from tensorlet.http.app import App, error_response
+from tensorlet.http.message import Request, Response
+
+LARGE_PAYLOADS = "send large payloads as a file to the batch input bucket, or ask for fewer rows at once"
+
+
+def make_handler(app: App) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
+    """A Lambda handler that answers with `app`."""
+
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        try:
+            request = request_from_event(event, context)
+        except InvalidRequest as error:
+            return reply_from_response(error_response(400, str(error)))
+        reply = reply_from_response(app.handle(request))
+        limit = app.limits.max_response_bytes
+        if len(reply["body"]) > limit:
+            message = f"reply: expected at most {limit} bytes, got {len(reply['body'])}; {LARGE_PAYLOADS}"
+            return reply_from_response(error_response(413, message))
+        return reply
+
+    return handler
+
+
+def request_from_event(event: Mapping[str, Any], context: Any) -> Request:
+    """Raises InvalidRequest for a body that is not the base64 its event says it is."""
+    http = event.get("requestContext", {}).get("http")
+    if http is not None:
+        method, path = http["method"], event["rawPath"]
+        stage = event["requestContext"].get("stage", "$default")
+        if stage != "$default":
+            path = path.removeprefix(f"/{stage}") or "/"
+    elif "httpMethod" in event:
+        method, path = event["httpMethod"], event["path"]
+    else:
+        raise InvalidRequest("event: expected an API Gateway or Function URL event")
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    return Request(method, path, headers, _body(event), getattr(context, "aws_request_id", ""))
+
+
+def reply_from_response(response: Response) -> dict[str, Any]:
+    """A proxy reply; a body that is not plain JSON text goes as base64."""
+    text = (
+        response.headers.get("content-type") == "application/json"
+        and "content-encoding" not in response.headers
+    )
+    if text:
+        body = bytes(response.body).decode()
+    else:
+        import pybase64
+
+        body = pybase64.b64encode_as_string(response.body)
+    return {
+        "statusCode": response.status,
+        "headers": response.headers,
+        "body": body,
+        "isBase64Encoded": not text,
+    }
+
+
+def _body(event: Mapping[str, Any]) -> Any:
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return body.encode()
+    import pybase64
+
+    try:
+        return pybase64.b64decode_as_bytearray(body, validate=True)
+    except ValueError as error:
+        raise InvalidRequest(f"event body is not base64: {error}") from None

@@ -1,0 +1,25 @@
+"""A request and a response, free of any transport."""
+
+from typing import Any, NamedTuple
+
+
+class Request(NamedTuple):
+    """`path` is as sent (percent-encoded), header names are lower case, `id` names the request in replies and logs."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any = b""  # bytes, bytearray or memoryview
+    id: str = ""
+
+
+class Response(NamedTuple):
+    """Header names are lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any = b""
+
+
+JSON = "application/json"
+OCTETS = "application/octet-stream"

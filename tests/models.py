@@ -1,0 +1,105 @@
+"""Tiny real models for the tests, built here and published to a registry as `tensorlet publish` would."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tensorlet.registry.store import Store
+from tensorlet.registry.writer import publish_version
+from tensorlet.runtimes import load_session
+from tensorlet.runtimes.onnx import DATATYPES
+
+ELEMENT_TYPES = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "BF16": TensorProto.BFLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}
+assert set(ELEMENT_TYPES) == set(DATATYPES.values())
+
+Dims = Sequence[int | str]
+
+
+def linear_weights(columns: int, outputs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (columns, outputs) and bias (outputs,), float32."""
+    random = np.random.default_rng(seed)
+    return (
+        random.standard_normal((columns, outputs)).astype(np.float32),
+        random.standard_normal(outputs).astype(np.float32),
+    )
+
+
+def linear(columns: int = 4, outputs: int = 3, seed: int = 0) -> bytes:
+    """`scores = image @ weights + bias` over any number of rows; input `image`, output `scores`."""
+    weights, bias = linear_weights(columns, outputs, seed)
+    return _model(
+        [helper.make_node("Gemm", ["image", "weights", "bias"], ["scores"])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", columns])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", outputs])],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+    )
+
+
+def half_plus_two() -> bytes:
+    """`y = 0.5 x + 2` over one dynamic dimension: TensorFlow Serving's test model."""
+    return _model(
+        [
+            helper.make_node("Mul", ["x", "half"], ["product"]),
+            helper.make_node("Add", ["product", "two"], ["y"]),
+        ],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch"])],
+        [
+            numpy_helper.from_array(np.float32(0.5).reshape(()), "half"),
+            numpy_helper.from_array(np.float32(2.0).reshape(()), "two"),
+        ],
+    )
+
+
+def identity(tensors: dict[str, tuple[str, Dims]]) -> bytes:
+    """For each input NAME: (datatype, dims) an output `NAME_out` with the same values."""
+    kinds = {name: (ELEMENT_TYPES[datatype], list(dims)) for name, (datatype, dims) in tensors.items()}
+    return _model(
+        [helper.make_node("Identity", [name], [f"{name}_out"]) for name in kinds],
+        [helper.make_tensor_value_info(name, *kind) for name, kind in kinds.items()],
+        [helper.make_tensor_value_info(f"{name}_out", *kind) for name, kind in kinds.items()],
+        [],
+    )
+
+
+def publish_onnx(store: Store, name: str, model: bytes, **document: Any) -> int:
+    """Publish ONNX bytes as the next version of `name`; the signature is read by the runtime."""
+    signature = load_session("onnx", model).signature
+    manifest = {
+        "signature": signature.to_json(),
+        "artifacts": [
+            {"id": "onnx", "format": "onnx", "precision": "fp32", "files": [{"path": "model.onnx"}]}
+        ],
+        "default_artifact": "onnx",
+        **document,
+    }
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model)
+        return publish_version(store, name, manifest, {"model.onnx": path})
+
+
+def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], initializers: list[Any]) -> bytes:
+    graph = helper.make_graph(nodes, "model", inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()  # type: ignore[no-any-return]
