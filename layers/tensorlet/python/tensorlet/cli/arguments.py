@@ -1,0 +1,238 @@
+"""The grammar of the command line: every command with its arguments, and nothing else.
+
+Only the standard library and plain values are imported here, because this runs before anything else does.
+"""
+
+import re
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from tensorlet import __version__
+from tensorlet.errors import InvalidRequest, TensorletError
+from tensorlet.signature import TensorSpec
+from tensorlet.tensors import DATATYPES
+
+
+class ModelReference(NamedTuple):
+    """NAME[@VERSION|ALIAS]; without a selector the registry chooses (alias `live`, else the newest version)."""
+
+    name: str
+    selector: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.selector}" if self.selector else self.name
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    """The command line as a namespace whose `command` names the module that runs it."""
+    return _parser().parse_args(argv)
+
+
+def parse_model_reference(text: str) -> ModelReference:
+    """`NAME`, `NAME@7` or `NAME@live`. Raises InvalidRequest for an empty part."""
+    name, at, selector = text.partition("@")
+    if not name or (at and not selector):
+        raise InvalidRequest(f"expected NAME, NAME@VERSION or NAME@ALIAS, got {text!r}")
+    return ModelReference(name, selector or None)
+
+
+def parse_tensor_spec(text: str) -> TensorSpec:
+    """`NAME:DATATYPE:SHAPE`, for example `image:FP32:-1,784`; -1 is any length and an empty shape a scalar.
+
+    The name may have colons itself, as TensorFlow's do.
+
+    Raises:
+        InvalidRequest: naming the part that is wrong, what was expected and what came.
+    """
+    name, datatype, shape = text.rsplit(":", 2) if text.count(":") > 1 else ("", "", "")
+    if not name:
+        raise InvalidRequest(f"expected NAME:DATATYPE:SHAPE (image:FP32:-1,784, say), got {text!r}")
+    if datatype.upper() not in DATATYPES:
+        raise InvalidRequest(
+            f"datatype of {name!r}: expected one of {', '.join(DATATYPES)}, got {datatype!r}"
+        )
+    dims = re.split("[,x]", shape.strip("[] ")) if shape.strip("[] ") else []
+    if not all(re.fullmatch(r"\s*(-1|[0-9]{1,18})\s*", dim) for dim in dims):
+        raise InvalidRequest(f"shape of {name!r}: expected integers separated by commas, got {shape!r}")
+    return TensorSpec(name, datatype.upper(), tuple(map(int, dims)))
+
+
+class _Parser(ArgumentParser):
+    """Wrong usage is one line, like every other error of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"tensorlet: {' '.join(message.split())}; see `{self.prog} --help`\n")
+
+
+def _parser() -> ArgumentParser:
+    parser = _Parser(
+        prog="tensorlet",
+        description="Take a PyTorch or Keras model to a verified endpoint on AWS Lambda.",
+        epilog="`tensorlet COMMAND --help` describes one command.",
+    )
+    parser.add_argument("--version", action="version", version=f"tensorlet {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (summary, add_arguments) in COMMANDS.items():
+        add_arguments(
+            commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        )
+    return parser
+
+
+def _publish(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        help=".keras, .h5, SavedModel folder, TorchScript .pt, .pth with --module, .onnx or .tflite",
+    )
+    parser.add_argument("--name", required=True, help="name of the model in the registry")
+    _add_registry(parser)
+    parser.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="point this alias at the new version; may be repeated",
+    )
+    parser.add_argument(
+        "--trust-source",
+        action="store_true",
+        help="allow formats that can run code (SavedModel, TorchScript); only for files you trust",
+    )
+    parser.add_argument(
+        "--module", metavar="PKG.MOD:FACTORY", help="what makes the module for a .pth state_dict"
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        type=_typed(parse_tensor_spec),
+        dest="inputs",
+        metavar="NAME:DATATYPE:SHAPE",
+        help="an input the file does not describe, such as image:FP32:-1,784; may be repeated",
+    )
+    parser.add_argument("--classes", metavar="OUTPUT", help="the output that holds classes, for :classify")
+    parser.add_argument(
+        "--scores", metavar="OUTPUT", help="the output that holds scores, for :classify and :regress"
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE", help="class labels: a text file with one a line, or a JSON list"
+    )
+    parser.add_argument(
+        "--fast-start",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="also write the variant that loads fastest: where it wins, always or never (default: auto)",
+    )
+
+
+def _pull(parser: ArgumentParser) -> None:
+    _add_model(parser, "model")
+    _add_registry(parser)
+    parser.add_argument(
+        "--format", choices=("onnx", "tflite"), help="default: the version's default artifact"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="where to write the artifact")
+
+
+def _models(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="only this model, with a line for each version"
+    )
+    _add_registry(parser)
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
+
+
+def _alias(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="name of the model")
+    parser.add_argument("alias", metavar="ALIAS", help="`live` is the one that unversioned requests mean")
+    parser.add_argument("version", metavar="VERSION", type=_typed(_version))
+    _add_registry(parser)
+
+
+def _serve(parser: ArgumentParser) -> None:
+    _add_registry(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_typed(_port), default=8080, help="0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=_typed(_count), default=1, metavar="N", help="processes that answer (default: 1)"
+    )
+
+
+def _invoke(parser: ArgumentParser) -> None:
+    parser.add_argument("function", choices=("predict", "batch"))
+    parser.add_argument(
+        "--event", required=True, metavar="FILE", help="the event as JSON; `-` reads it from stdin"
+    )
+    _add_registry(parser)
+
+
+def _batch(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="local file or s3:// URI: .csv, .jsonl, .npy, ...")
+    _add_model(parser, "--model", required=True)
+    _add_registry(parser)
+    parser.add_argument("--output", metavar="FILE", help="local file or s3:// URI (default: FILE.out)")
+
+
+def _demo(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--quick", action="store_true", help="train for two epochs only: a minute less, and worse models"
+    )
+
+
+COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
+    "publish": ("convert a model, check it against its source and publish a version of it", _publish),
+    "models": ("list the models of a registry, their versions and aliases", _models),
+    "alias": ("point an alias of a model at one of its versions", _alias),
+    "pull": ("download an artifact whose digest has been checked", _pull),
+    "serve": ("answer HTTP requests for all models of a registry", _serve),
+    "batch": ("predict every row of a file", _batch),
+    "invoke": ("call a Lambda function's handler with an event, without Docker", _invoke),
+    "demo": ("show everything on this machine: train, publish, serve, batch", _demo),
+}
+
+
+def _add_model(parser: ArgumentParser, flag: str, **options: Any) -> None:
+    reference = _typed(parse_model_reference)
+    parser.add_argument(flag, metavar="NAME[@VERSION|ALIAS]", type=reference, help="the model", **options)
+
+
+def _add_registry(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--registry",
+        metavar="URI",
+        help="s3://bucket/prefix or a folder (default: $TENSORLET_REGISTRY, else ./.tensorlet/registry)",
+    )
+
+
+def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """`parse` as an argparse type: what it refuses with a typed error is wrong usage."""
+
+    def convert(text: str) -> Any:
+        try:
+            return parse(text)
+        except TensorletError as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _version(text: str) -> int:
+    return _integer(text, 1, 10**18 - 1, "a version (1, 2, ...)")
+
+
+def _port(text: str) -> int:
+    return _integer(text, 0, 65535, "a port from 0 to 65535")
+
+
+def _count(text: str) -> int:
+    return _integer(text, 1, 1024, "a number from 1 to 1024")
+
+
+def _integer(text: str, least: int, most: int, expected: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", text) or not least <= int(text) <= most:
+        raise InvalidRequest(f"expected {expected}, got {text!r}")
+    return int(text)
