@@ -1,0 +1,154 @@
+"""Build the slim runtime layer: `python3 build.py {x86_64|arm64} FOLDER`.
+
+Installs requirements.txt for Lambda's Python 3.13, removes what inference never opens, strips the shared
+objects, byte-compiles, and fails when the result is over its budget. Needs only Python 3.11 and its pip.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bytecode import compile_folder
+
+HERE = Path(__file__).parent
+MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # Lambda's name -> the name in wheel tags
+
+# Lambda's python3.13 runs on Amazon Linux 2023, whose glibc is 2.34. pip does not count a platform tag as
+# including the older ones (pypa/pip#10760), so each is named; nothing newer than 2.34 can get in.
+NEWEST_GLIBC_MINOR = 34
+
+# Budgets in MB (10^6 bytes, unzipped, .pyc included). Lambda allows 250 MB for a function and all its layers;
+# ours is 150 for the layers of the predict function, of which the package itself takes 2.
+LIMIT_MB = 148
+TARGET_MB = 110
+
+# Dead weight, as glob patterns below the layer's python/ folder, each group with the reason why nothing here opens it.
+PRUNE: dict[str, list[str]] = {
+    # The wheel holds ONNX Runtime twice; the Python module has it linked in. To drive the C library
+    # alone instead, remove "onnxruntime/capi/onnxruntime_pybind11_state*.so" here and keep libonnxruntime.so*.
+    # libonnxruntime_providers_shared.so stays: it is small, and its absence is a warning at every cold start.
+    "second copy of ONNX Runtime": ["onnxruntime/capi/libonnxruntime.so*"],
+    # LiteRT's C library of its own; the interpreter module uses libpywrap_litert_common.so.
+    "second copy of LiteRT": ["ai_edge_litert/libLiteRt.so"],
+    "accelerators Lambda does not have": [
+        "ai_edge_litert/libLiteRt*Accelerator.so",
+        "ai_edge_litert/vendors",
+    ],
+    "tools for making models": [
+        "ai_edge_litert/*_pb2.py",
+        "ai_edge_litert/aot",
+        "ai_edge_litert/schema_py_generated.py",
+        "ai_edge_litert/tflite",
+        "ai_edge_litert/tools",
+        "onnxruntime/backend",
+        "onnxruntime/datasets",
+        "onnxruntime/quantization",
+        "onnxruntime/tools",
+        "onnxruntime/transformers",
+        "numpy/f2py",
+    ],
+    "sources, headers, type stubs, tests": [
+        "bin",
+        "simdjson/*.cpp",
+        "simdjson/*.h",
+        "simdjson/*.pyx",
+        "numpy/_core/_simd*.so",
+        "numpy/_core/include",
+        "numpy/_core/lib",
+        "**/*.a",
+        "**/*.pyi",
+        "**/*.pxd",
+        "**/tests",
+    ],
+    # numpy loads these on first use only, and nothing on the way from a request to its answer uses them.
+    "mathematics no inference calls": [
+        "numpy/fft",
+        "numpy/polynomial",
+        "numpy/random",
+        "numpy/testing",
+    ],
+    "a web framework beside ours": ["aws_lambda_powertools/event_handler"],
+}
+
+
+def main(architecture: str, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    install(MACHINES[architecture], folder)
+    prune(folder)
+    strip(folder)
+    compile_folder(folder, "/opt/python")
+    check_budget(sizes_mb(folder))
+
+
+def install(machine: str, folder: Path) -> None:
+    """Put the pinned wheels for `machine` into `folder`, whatever machine and Python this is.
+
+    `--ignore-requires-python`, because pip compares a wheel with the Python that runs pip; the tags already
+    admit none but wheels for 3.13.
+    """
+    glibc = [f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC_MINOR, 16, -1)]
+    platforms = [f"--platform={tag}" for tag in [*glibc, f"manylinux2014_{machine}"]]
+    python = ["--implementation=cp", "--python-version=3.13", "--only-binary=:all:"]
+    quiet = ["--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
+    options = ["--no-deps", "--no-compile", "--ignore-requires-python", f"--target={folder}"]
+    requirements = ["--requirement", str(HERE / "requirements.txt")]
+    pip = [sys.executable, "-m", "pip", "install", *quiet, *options, *platforms, *python, *requirements]
+    if subprocess.run(pip).returncode:
+        sys.exit(f"pip could not install the runtime layer for {machine}; its message is above")
+
+
+def prune(folder: Path) -> None:
+    for pattern in [pattern for patterns in PRUNE.values() for pattern in patterns]:
+        for path in list(folder.glob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def strip(folder: Path) -> None:
+    """Remove symbol tables, where this machine has a `strip` that knows the target's format.
+
+    It saves some 6 MB and nothing depends on it: a foreign format is left as it is.
+    """
+    tool = shutil.which("llvm-strip") or shutil.which("strip")
+    libraries = [path for path in folder.rglob("*.so*") if path.is_file()]
+    failed = [
+        path
+        for path in libraries
+        if not tool
+        or subprocess.run([tool, "--strip-unneeded", str(path)], stderr=subprocess.DEVNULL).returncode
+    ]
+    if failed:
+        print(f"not stripped: {len(failed)} of {len(libraries)} shared objects")
+
+
+def sizes_mb(folder: Path) -> dict[str, float]:
+    """MB of each package under `folder`, the largest first; `numpy.libs` and `numpy-2.0.dist-info` count as numpy."""
+    sizes: dict[str, float] = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            package = path.relative_to(folder).parts[0].split("-")[0].split(".")[0]
+            sizes[package] = sizes.get(package, 0) + path.stat().st_size / 1e6
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+
+def check_budget(sizes: dict[str, float]) -> None:
+    """Print the budget table.
+
+    Raises:
+        SystemExit: the layer is over its limit.
+    """
+    total = sum(sizes.values())
+    rows = [*sizes.items(), ("sum", total), ("target", TARGET_MB), ("limit", LIMIT_MB)]
+    print(
+        "\n".join(["runtime layer, MB unzipped", *(f"  {name:<24}{size:8.1f}" for name, size in rows)]),
+        flush=True,
+    )
+    if total > LIMIT_MB:
+        sys.exit(f"the runtime layer has {total:.1f} MB, more than its limit of {LIMIT_MB} MB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
