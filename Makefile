@@ -62,5 +62,5 @@ clean:  ## remove what was built; environments stay
 
 .venv-sam/installed: constraints.txt
 	$(PYTHON) -m venv .venv-sam
-	.venv-sam/$(PIP) -c constraints.txt aws-sam-cli
+	.venv-sam/$(PIP) "$$(grep '^aws-sam-cli==' constraints.txt)"
 	touch $@

@@ -1,0 +1,31 @@
+"""Fixtures shared by all tests: an in-memory store, a service over it, and hypothesis profiles."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from obstore.store import MemoryStore
+from tensorlet.registry.registry import Registry
+from tensorlet.registry.store import Store
+from tensorlet.serving.service import ModelService
+from tensorlet.settings import Settings
+
+# No deadlines: the machine is shared, and speed has its own place in benchmarks/.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+settings.register_profile("default", max_examples=200, **_COMMON)
+settings.register_profile("ci", max_examples=2000, **_COMMON)
+settings.register_profile("slow", max_examples=100_000, **_COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
+
+
+@pytest.fixture
+def store() -> Store:
+    """An empty store in memory."""
+    return Store(MemoryStore(), "memory://registry")
+
+
+@pytest.fixture
+def service(store: Store) -> ModelService:
+    """A model service over `store`, with every setting at its default but aliases never cached."""
+    settings = Settings.from_environ({"TENSORLET_ALIAS_TTL_S": "0"})
+    return ModelService(Registry([store]), settings)

@@ -1,0 +1,67 @@
+"""LiteRT behind the interface; the files with real models are made by tests/data/generate_tflite.py."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tensorlet.errors import ArtifactRefused
+from tensorlet.runtimes import load_session
+from tensorlet.runtimes.tflite import batches
+from tensorlet.signature import Signature, TensorSpec
+from tensorlet.tensors import Tensor
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def model(name: str) -> bytes:
+    return (DATA / f"{name}.tflite").read_bytes()
+
+
+def doubled(session, rows: int) -> None:
+    """The test models compute y = 2 x + 1 on rows of 3."""
+    x = np.random.default_rng(rows).standard_normal((rows, 3)).astype(np.float32)
+
+    y = session.infer({"x": Tensor.from_numpy(x)})["y"].numpy()
+
+    np.testing.assert_allclose(y, 2 * x + 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dynamic", "batch1", "signatures"])
+@pytest.mark.parametrize("rows", [0, 1, 2, 7, 8, 9, 33])
+def test_any_batch_is_answered_whatever_the_file_has(name, rows):
+    signature = Signature((TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("y", "FP32", (-1, 3)),))
+
+    doubled(load_session("tflite", model(name), signature), rows)
+
+
+def test_several_batch_sizes_are_one_signature_for_the_caller():
+    assert load_session("tflite", model("signatures")).signature == Signature(
+        inputs=(TensorSpec("x", "FP32", (-1, 3)),), outputs=(TensorSpec("y", "FP32", (-1, 3)),)
+    )
+
+
+def test_interpreters_are_guarded_against_threads():
+    session = load_session("tflite", model("dynamic"))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda rows: doubled(session, rows % 5 + 1), range(400)))
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"not a model", model("dynamic")[:60]], ids=["empty", "text", "cut short"]
+)
+def test_a_file_that_is_no_model_is_refused(damage):
+    with pytest.raises(ArtifactRefused, match="LiteRT cannot open the model"):
+        load_session("tflite", damage)
+
+
+@given(rows=st.integers(1, 500), sizes=st.sets(st.integers(1, 40), min_size=1).map(sorted))
+def test_pieces_cover_all_rows_once_and_only_the_last_is_padded(rows, sizes):
+    pieces = list(batches(rows, sizes))
+
+    assert [start for start, _ in pieces] == [sum(size for _, size in pieces[:i]) for i in range(len(pieces))]
+    assert all(size in sizes for _, size in pieces)
+    assert sum(size for _, size in pieces[:-1]) < rows <= sum(size for _, size in pieces)
