@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tensorlet.registry.store import Store
 from tensorlet.registry.writer import publish_version
 from tensorlet.runtimes import load_session
-from tensorlet.runtimes.onnx import DATATYPES
+from tensorlet.runtimes.onnx_python import DATATYPES
 
 ELEMENT_TYPES = {
     "BOOL": TensorProto.BOOL,

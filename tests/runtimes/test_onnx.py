@@ -1,20 +1,32 @@
-"""ONNX Runtime behind the interface: every datatype, any batch, and refusals instead of crashes."""
+"""ONNX Runtime behind the interface: every datatype, any batch, and refusals instead of crashes.
+
+Both ways into the runtime are held to the same tests: its C API, and its Python API as the fallback.
+"""
 
 import numpy as np
 import pytest
 from tensorlet.errors import ArtifactRefused, InferenceFailed
 from tensorlet.runtimes import load_session
+from tensorlet.runtimes.buffers import pointer
+from tensorlet.runtimes.onnx import OnnxSession
+from tensorlet.runtimes.onnx_python import OnnxPythonSession
 from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import DATATYPES, Tensor, from_values
 
 from tests.models import ELEMENT_TYPES, identity, linear, linear_weights
 
+
+@pytest.fixture(params=[OnnxSession, OnnxPythonSession])
+def open_session(request):
+    return lambda model: request.param(model, None, 1)
+
+
 SAMPLES = {"bool": [True, False], "int": [0, 7], "float": [0.5, -2.0], "bytes": ["héllo", ""]}
 
 
 @pytest.mark.parametrize("datatype", ELEMENT_TYPES)
-def test_every_datatype_goes_through_unchanged(datatype):
-    session = load_session("onnx", identity({"x": (datatype, ["batch", 2])}))
+def test_every_datatype_goes_through_unchanged(open_session, datatype):
+    session = open_session(identity({"x": (datatype, ["batch", 2])}))
     tensor = from_values(datatype, (1, 2), SAMPLES[DATATYPES[datatype].kind])
 
     output = session.infer({"x": tensor})["x_out"]
@@ -23,24 +35,24 @@ def test_every_datatype_goes_through_unchanged(datatype):
     assert output.tolist() == tensor.tolist()
 
 
-def test_the_signature_is_read_from_the_file():
-    assert load_session("onnx", linear(4, 3)).signature == Signature(
+def test_the_signature_is_read_from_the_file(open_session):
+    assert open_session(linear(4, 3)).signature == Signature(
         inputs=(TensorSpec("image", "FP32", (-1, 4)),), outputs=(TensorSpec("scores", "FP32", (-1, 3)),)
     )
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7])
-def test_any_batch_is_answered(rows):
+def test_any_batch_is_answered(open_session, rows):
     weights, bias = linear_weights(4, 3)
     images = np.random.default_rng(1).standard_normal((rows, 4)).astype(np.float32)
 
-    scores = load_session("onnx", linear(4, 3)).infer({"image": Tensor.from_numpy(images)})["scores"].numpy()
+    scores = open_session(linear(4, 3)).infer({"image": Tensor.from_numpy(images)})["scores"].numpy()
 
     np.testing.assert_allclose(scores, images @ weights + bias, rtol=1e-5, atol=1e-5)
 
 
-def test_a_zero_dimensional_tensor_is_answered():
-    session = load_session("onnx", identity({"x": ("INT64", [])}))
+def test_a_zero_dimensional_tensor_is_answered(open_session):
+    session = open_session(identity({"x": ("INT64", [])}))
 
     assert session.infer({"x": from_values("INT64", (), [5])})["x_out"] == Tensor(
         "INT64", (), (5).to_bytes(8, "little")
@@ -48,9 +60,9 @@ def test_a_zero_dimensional_tensor_is_answered():
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a model", linear()[:50]], ids=["empty", "text", "cut short"])
-def test_a_file_that_is_no_model_is_refused(damage):
+def test_a_file_that_is_no_model_is_refused(open_session, damage):
     with pytest.raises(ArtifactRefused, match="ONNX Runtime cannot open the model"):
-        load_session("onnx", damage)
+        open_session(damage)
 
 
 def test_an_unknown_format_is_refused():
@@ -58,7 +70,7 @@ def test_an_unknown_format_is_refused():
         load_session("pickle", b"")
 
 
-def test_values_the_graph_cannot_take_are_the_callers_fault():
+def test_values_the_graph_cannot_take_are_the_callers_fault(open_session):
     """A Gather index beyond its table passes every signature."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -70,7 +82,43 @@ def test_values_the_graph_cannot_take_are_the_callers_fault():
         [helper.make_tensor_value_info("row", TensorProto.FLOAT, ["batch"])],
         [numpy_helper.from_array(np.zeros(3, np.float32), "table")],
     )
-    session = load_session("onnx", model)
+    session = open_session(model)
 
     with pytest.raises(InferenceFailed, match="ONNX Runtime"):
         session.infer({"index": from_values("INT64", (1,), [99])})
+
+
+def test_strings_of_any_bytes_go_through_the_c_api():
+    session = OnnxSession(identity({"x": ("BYTES", [3])}), None, 1)
+    tensor = Tensor("BYTES", (3,), [b"\xff\x00\xfe", b"", b"a" * 1000])
+
+    assert session.infer({"x": tensor})["x_out"] == tensor
+
+
+@pytest.mark.parametrize(
+    "buffer", [bytes(9), bytearray(9), memoryview(bytes(9))], ids=lambda value: type(value).__name__
+)
+def test_a_tensor_may_start_anywhere_in_a_request(buffer):
+    """Compiled code may assume aligned elements; where a tensor starts in a body is the caller's choice."""
+    view = memoryview(buffer)
+    for offset in (0, 1):
+        with pointer(view[offset : offset + 8], alignment=8) as (address, size_bytes):
+            assert (address % 8, size_bytes) == (0, 8)
+
+    session = OnnxSession(identity({"x": ("FP64", [1])}), None, 1)
+    assert session.infer({"x": Tensor("FP64", (1,), view[1:9])})["x_out"].tolist() == [0.0]
+
+
+def test_many_threads_share_one_session(open_session):
+    from concurrent.futures import ThreadPoolExecutor
+
+    weights, bias = linear_weights(4, 3)
+    session = open_session(linear(4, 3))
+
+    def answers_right(rows: int) -> bool:
+        images = np.random.default_rng(rows).standard_normal((rows, 4)).astype(np.float32)
+        scores = session.infer({"image": Tensor.from_numpy(images)})["scores"].numpy()
+        return np.allclose(scores, images @ weights + bias, rtol=1e-5, atol=1e-5)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(answers_right, [rows % 7 + 1 for rows in range(400)]))

@@ -36,11 +36,21 @@ def load_session(
         ArtifactRefused: the runtime cannot open the file, or there is no such format.
     """
     if format == "onnx":
-        from tensorlet.runtimes.onnx import OnnxSession
-
-        return OnnxSession(model, signature, threads)
+        return _onnx_session(model, signature, threads)
     if format == "tflite":
         from tensorlet.runtimes.tflite import TFLiteSession
 
         return TFLiteSession(model, signature, threads)
     raise ArtifactRefused(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+
+
+def _onnx_session(model: Any, signature: Signature | None, threads: int) -> InferenceSession:
+    from tensorlet.runtimes.onnx import OnnxSession, load_api
+
+    try:
+        load_api()
+    except OSError:
+        from tensorlet.runtimes.onnx_python import OnnxPythonSession
+
+        return OnnxPythonSession(model, signature, threads)
+    return OnnxSession(model, signature, threads)

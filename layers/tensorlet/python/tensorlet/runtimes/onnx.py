@@ -1,115 +1,324 @@
-"""ONNX Runtime behind the `InferenceSession` interface."""
+"""ONNX Runtime behind the `InferenceSession` interface, through its C API and without NumPy.
+
+The wheel carries the runtime as a plain C library beside the Python extension. Driving it by ctypes spares a
+cold start the import of NumPy, its largest part, takes every datatype as bytes (BF16 and strings that are not
+UTF-8 included), and lets a layer ship one binary instead of two. The C API is versioned and append-only: a
+function keeps its place in the table for ever.
+
+Source: onnxruntime/core/session/onnxruntime_c_api.h, `struct OrtApi`.
+"""
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from ctypes import (
+    CDLL,
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    byref,
+    c_char_p,
+    c_int,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_void_p,
+    create_string_buffer,
+    memmove,
+    string_at,
+)
+from threading import Lock
 from typing import Any
 
 from tensorlet.errors import ArtifactRefused, InferenceFailed
+from tensorlet.runtimes.buffers import pointer
 from tensorlet.signature import DYNAMIC, Signature, TensorSpec
-from tensorlet.tensors import Tensor
+from tensorlet.tensors import DATATYPES, Tensor, element_count
 
-# ONNX Runtime's type names, as `NodeArg.type` gives them.
-DATATYPES = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(bfloat16)": "BF16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
+# ONNXTensorElementDataType
+ELEMENT_TYPES = {
+    "FP32": 1,
+    "UINT8": 2,
+    "INT8": 3,
+    "UINT16": 4,
+    "INT16": 5,
+    "INT32": 6,
+    "INT64": 7,
+    "BYTES": 8,
+    "BOOL": 9,
+    "FP16": 10,
+    "FP64": 11,
+    "UINT32": 12,
+    "UINT64": 13,
+    "BF16": 16,
 }
-BFLOAT16 = 16  # TensorProto.DataType, onnx.proto
+DATATYPE_NAMES = {number: name for name, number in ELEMENT_TYPES.items()}
+
+API_VERSION = 16
+TENSOR = 1  # ONNXType
+ERRORS_ONLY = 3  # OrtLoggingLevel: a warning is a log line that nobody asked for
+CPU_ARENA, CPU_MEMORY = 1, 0  # OrtAllocatorType, OrtMemType
+
+_P, _N = c_void_p, c_size_t  # pointers of all kinds; byref(...) goes for a pointer
+
+# Name: (place in OrtApi, arguments). Each returns an OrtStatus* (null is success) but those of RETURNS.
+FUNCTIONS: dict[str, tuple[int, tuple[Any, ...]]] = {
+    "GetErrorMessage": (2, (_P,)),
+    "CreateEnv": (3, (c_int, c_char_p, _P)),
+    "CreateSession": (7, (_P, c_char_p, _P, _P)),
+    "CreateSessionFromArray": (8, (_P, _P, _N, _P, _P)),
+    "Run": (9, (_P, _P, _P, _P, _N, _P, _N, _P)),
+    "CreateSessionOptions": (10, (_P,)),
+    "SetSessionLogSeverityLevel": (22, (_P, c_int)),
+    "SetIntraOpNumThreads": (24, (_P, c_int)),
+    "SessionGetInputCount": (30, (_P, _P)),
+    "SessionGetOutputCount": (31, (_P, _P)),
+    "SessionGetInputTypeInfo": (33, (_P, _N, _P)),
+    "SessionGetOutputTypeInfo": (34, (_P, _N, _P)),
+    "SessionGetInputName": (36, (_P, _N, _P, _P)),
+    "SessionGetOutputName": (37, (_P, _N, _P, _P)),
+    "CreateTensorAsOrtValue": (48, (_P, _P, _N, c_int, _P)),
+    "CreateTensorWithDataAsOrtValue": (49, (_P, _P, _N, _P, _N, c_int, _P)),
+    "GetTensorMutableData": (51, (_P, _P)),
+    "GetStringTensorDataLength": (53, (_P, _P)),
+    "GetStringTensorContent": (54, (_P, _P, _N, _P, _N)),
+    "CastTypeInfoToTensorInfo": (55, (_P, _P)),
+    "GetOnnxTypeFromTypeInfo": (56, (_P, _P)),
+    "GetTensorElementType": (60, (_P, _P)),
+    "GetDimensionsCount": (61, (_P, _P)),
+    "GetDimensions": (62, (_P, _P, _N)),
+    "GetTensorTypeAndShape": (65, (_P, _P)),
+    "CreateCpuMemoryInfo": (69, (c_int, c_int, _P)),
+    "AllocatorFree": (76, (_P, _P)),
+    "GetAllocatorWithDefaultOptions": (78, (_P,)),
+    "ReleaseStatus": (93, (_P,)),
+    "ReleaseSession": (95, (_P,)),
+    "ReleaseValue": (96, (_P,)),
+    "ReleaseTypeInfo": (98, (_P,)),
+    "ReleaseTensorTypeAndShapeInfo": (99, (_P,)),
+    "ReleaseSessionOptions": (100, (_P,)),
+    "AddSessionConfigEntry": (130, (_P, c_char_p, c_char_p)),
+    "GetResizedStringTensorElementBuffer": (252, (_P, _N, _N, _P)),
+}
+RETURNS = {
+    "GetErrorMessage": c_char_p,
+    "ReleaseStatus": None,
+    "ReleaseSession": None,
+    "ReleaseValue": None,
+    "ReleaseTypeInfo": None,
+    "ReleaseTensorTypeAndShapeInfo": None,
+    "ReleaseSessionOptions": None,
+}
 
 
 class OnnxSession:
     """An ONNX model; ONNX Runtime sessions are safe to run from several threads."""
 
     def __init__(self, model: Any, signature: Signature | None, threads: int):
-        # Otherwise OpenBLAS starts a thread for each core when NumPy is imported: a third of a cold start.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors only: a warning is a log line that nobody asked for
+        api = self._api = load_api()
+        self._session = c_void_p()
+        options = c_void_p()
         try:
-            source = model if isinstance(model, str) else bytes(model)
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-            found = Signature(
-                tuple(map(_spec, self._session.get_inputs())), tuple(map(_spec, self._session.get_outputs()))
-            )
-        except ArtifactRefused:
-            raise
-        except Exception as error:  # its errors have no common base but Exception
-            raise ArtifactRefused(f"ONNX Runtime cannot open the model: {_reason(error)}") from error
-        self.signature = signature or found
-        self._outputs = [spec.name for spec in self.signature.outputs]
-        self._has_bfloat16 = any(spec.datatype == "BF16" for spec in found.inputs + found.outputs)
+            api.check(api.CreateSessionOptions(byref(options)))
+            api.check(api.SetSessionLogSeverityLevel(options, ERRORS_ONLY))
+            api.check(api.SetIntraOpNumThreads(options, threads))
+            self._open(model, options)
+            self.signature = signature or self._read_signature()
+        except _StatusError as error:
+            raise ArtifactRefused(f"ONNX Runtime cannot open the model: {error}") from None
+        finally:
+            api.ReleaseSessionOptions(options)
+        names = [spec.name for spec in self.signature.outputs]
+        self._output_names = names
+        self._output_pointers = (c_char_p * len(names))(*(name.encode() for name in names))
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        api = self._api
+        count, wanted = len(inputs), len(self._output_names)
+        names = (c_char_p * count)(*(name.encode() for name in inputs))
+        feeds, results = (c_void_p * count)(), (c_void_p * wanted)()
         try:
-            if self._has_bfloat16:
-                return self._infer_values(inputs)
-            feeds = {name: _array(tensor) for name, tensor in inputs.items()}
-            results = self._session.run(self._outputs, feeds)
-        except InferenceFailed:
-            raise
-        except Exception as error:
-            raise InferenceFailed(f"ONNX Runtime: {_reason(error)}") from error
-        return {name: Tensor.from_numpy(result) for name, result in zip(self._outputs, results, strict=True)}
+            kept = [api.make_tensor(tensor, feeds, index) for index, tensor in enumerate(inputs.values())]
+            status = api.Run(self._session, None, names, feeds, count, self._output_pointers, wanted, results)
+            del kept  # the buffers under `feeds` had to live until here
+            api.check(status)
+            return {name: api.read_tensor(results[index]) for index, name in enumerate(self._output_names)}
+        except _StatusError as error:
+            raise InferenceFailed(f"ONNX Runtime: {error}") from None
+        finally:
+            for value in (*feeds, *results):
+                if value:
+                    api.ReleaseValue(value)
 
-    def _infer_values(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """BF16 has no NumPy dtype: its bits go through OrtValue."""
-        from onnxruntime import OrtValue
+    def __del__(self) -> None:
+        if getattr(self, "_session", None):
+            self._api.ReleaseSession(self._session)
 
-        feeds = {
-            name: OrtValue.ortvalue_from_numpy_with_onnx_type(tensor.numpy(), BFLOAT16)
-            if tensor.datatype == "BF16"
-            else OrtValue.ortvalue_from_numpy(_array(tensor))
-            for name, tensor in inputs.items()
-        }
-        results = self._session.run_with_ort_values(self._outputs, feeds)
-        return {name: _tensor(value) for name, value in zip(self._outputs, results, strict=True)}
+    def _open(self, model: Any, options: c_void_p) -> None:
+        api, session = self._api, byref(self._session)
+        if isinstance(model, str):
+            api.check(api.CreateSession(api.env, os.fsencode(model), options, session))
+            return
+        with pointer(model) as (address, size_bytes):
+            api.check(api.CreateSessionFromArray(api.env, address, size_bytes, options, session))
 
+    def _read_signature(self) -> Signature:
+        api = self._api
+        return Signature(
+            self._read_specs(api.SessionGetInputCount, api.SessionGetInputName, api.SessionGetInputTypeInfo),
+            self._read_specs(
+                api.SessionGetOutputCount, api.SessionGetOutputName, api.SessionGetOutputTypeInfo
+            ),
+        )
 
-def _spec(node: Any) -> TensorSpec:
-    """A graph input or output; symbolic and unknown dimensions are dynamic. Raises ArtifactRefused."""
-    datatype = DATATYPES.get(node.type)
-    if datatype is None:
-        raise ArtifactRefused(f"{node.name!r} is a {node.type}; only tensors can be served")
-    shape = (dim if isinstance(dim, int) and dim >= 0 else DYNAMIC for dim in node.shape)
-    return TensorSpec(node.name, datatype, tuple(shape))
-
-
-def _array(tensor: Tensor) -> Any:
-    values = tensor.numpy()
-    if tensor.datatype != "BYTES":
-        return values
-    import numpy as np
-
-    try:  # the runtime wants `str`; it would print other objects
-        return np.array([v.decode() for v in values.ravel()], dtype=object).reshape(values.shape)
-    except UnicodeDecodeError as error:
-        raise InferenceFailed(f"string tensors must be UTF-8: {error}") from None
-
-
-def _tensor(value: Any) -> Tensor:
-    if value.data_type() != "tensor(bfloat16)":
-        return Tensor.from_numpy(value.numpy())
-    from ctypes import string_at
-
-    from tensorlet.tensors import element_count
-
-    shape = tuple(value.shape())
-    return Tensor("BF16", shape, string_at(value.data_ptr(), 2 * element_count(shape)))
+    def _read_specs(self, get_count: Any, get_name: Any, get_type: Any) -> tuple[TensorSpec, ...]:
+        api, session, count, specs = self._api, self._session, c_size_t(), []
+        api.check(get_count(session, byref(count)))
+        for index in range(count.value):
+            text = c_void_p()
+            api.check(get_name(session, index, api.allocator, byref(text)))
+            name = string_at(text.value or 0).decode()
+            api.check(api.AllocatorFree(api.allocator, text))
+            info = c_void_p()
+            api.check(get_type(session, index, byref(info)))
+            try:
+                specs.append(TensorSpec(name, *api.read_type(info, name)))
+            finally:
+                api.ReleaseTypeInfo(info)
+        return tuple(specs)
 
 
-def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0].removeprefix("[ONNXRuntimeError] : ")
+class _StatusError(Exception):
+    """ONNX Runtime's own words for what went wrong."""
+
+
+class _Api:
+    """The functions of `OrtApi` as attributes, and the few objects that all sessions share."""
+
+    def __init__(self, library: CDLL):
+        base = library.OrtGetApiBase
+        base.restype = POINTER(_ApiBase)
+        table_address = base().contents.GetApi(API_VERSION)
+        if not table_address:
+            raise OSError(f"the ONNX Runtime library is older than C API version {API_VERSION}")
+        last = max(place for place, _ in FUNCTIONS.values())
+        table = (c_void_p * (last + 1)).from_address(table_address)
+        for name, (place, arguments) in FUNCTIONS.items():
+            setattr(self, name, CFUNCTYPE(RETURNS.get(name, c_void_p), *arguments)(table[place] or 0))
+        self.env, self.memory, self.allocator = c_void_p(), c_void_p(), c_void_p()
+        self.check(self.CreateEnv(ERRORS_ONLY, b"tensorlet", byref(self.env)))
+        self.check(self.CreateCpuMemoryInfo(CPU_ARENA, CPU_MEMORY, byref(self.memory)))
+        self.check(self.GetAllocatorWithDefaultOptions(byref(self.allocator)))
+
+    def __getattr__(self, name: str) -> Any:  # for the type checker: the functions are set in __init__
+        raise AttributeError(name)
+
+    def check(self, status: int | None) -> None:
+        """Raises _StatusError with the first line of its message."""
+        if status:
+            message = self.GetErrorMessage(status).decode(errors="replace")
+            self.ReleaseStatus(status)
+            raise _StatusError(message.partition("\n")[0])
+
+    def make_tensor(self, tensor: Tensor, values: Any, index: int) -> Any:
+        """Set `values[index]` to an OrtValue over the tensor's own buffer; returns what must live as long."""
+        dims = (c_int64 * len(tensor.shape))(*tensor.shape)
+        slot = byref(values, index * 8)
+        element_type = ELEMENT_TYPES[tensor.datatype]
+        if tensor.datatype == "BYTES":
+            self.check(self.CreateTensorAsOrtValue(self.allocator, dims, len(dims), element_type, slot))
+            self._fill_strings(values[index], tensor.data)
+            return None
+        held = pointer(tensor.data, DATATYPES[tensor.datatype].size_bytes)
+        address, size_bytes = held.__enter__()
+        self.check(
+            self.CreateTensorWithDataAsOrtValue(
+                self.memory, address, size_bytes, dims, len(dims), element_type, slot
+            )
+        )
+        return held
+
+    def read_tensor(self, value: int | None) -> Tensor:
+        """A copy of an output."""
+        info = c_void_p()
+        self.check(self.GetTensorTypeAndShape(value, byref(info)))
+        try:
+            datatype, shape = self.read_shape(info)
+        finally:
+            self.ReleaseTensorTypeAndShapeInfo(info)
+        if datatype == "BYTES":
+            return Tensor(datatype, shape, self._read_strings(value, element_count(shape)))
+        size_bytes = element_count(shape) * DATATYPES[datatype].size_bytes
+        if not size_bytes:
+            return Tensor(datatype, shape, b"")
+        data = c_void_p()
+        self.check(self.GetTensorMutableData(value, byref(data)))
+        return Tensor(datatype, shape, string_at(data.value or 0, size_bytes))
+
+    def read_type(self, info: c_void_p, name: str) -> tuple[str, tuple[int, ...]]:
+        """Datatype and shape of a graph input or output. Raises ArtifactRefused for one that is no tensor."""
+        kind, tensor_info = c_int(), c_void_p()
+        self.check(self.GetOnnxTypeFromTypeInfo(info, byref(kind)))
+        if kind.value != TENSOR:
+            raise ArtifactRefused(
+                f"{name!r} is not a tensor (ONNX type {kind.value}); only tensors can be served"
+            )
+        self.check(self.CastTypeInfoToTensorInfo(info, byref(tensor_info)))
+        return self.read_shape(tensor_info)
+
+    def read_shape(self, info: c_void_p) -> tuple[str, tuple[int, ...]]:
+        """Raises ArtifactRefused for elements that no V2 datatype stands for."""
+        kind, rank = c_int(), c_size_t()
+        self.check(self.GetTensorElementType(info, byref(kind)))
+        if kind.value not in DATATYPE_NAMES:
+            raise ArtifactRefused(f"elements of ONNX type {kind.value}; only V2 datatypes can be served")
+        self.check(self.GetDimensionsCount(info, byref(rank)))
+        dims = (c_int64 * rank.value)()
+        self.check(self.GetDimensions(info, dims, rank.value))
+        return DATATYPE_NAMES[kind.value], tuple(dim if dim >= 0 else DYNAMIC for dim in dims)
+
+    def _fill_strings(self, value: int, elements: Sequence[bytes]) -> None:
+        for index, element in enumerate(elements):
+            target = c_void_p()
+            self.check(self.GetResizedStringTensorElementBuffer(value, index, len(element), byref(target)))
+            memmove(target.value or 0, element, len(element))
+
+    def _read_strings(self, value: int | None, count: int) -> list[bytes]:
+        size = c_size_t()
+        self.check(self.GetStringTensorDataLength(value, byref(size)))
+        text, offsets = create_string_buffer(size.value), (c_size_t * count)()
+        if count:
+            self.check(self.GetStringTensorContent(value, text, size.value, offsets, count))
+        ends = [*offsets[1:], size.value]
+        return [text.raw[start:end] for start, end in zip(offsets, ends, strict=True)] if count else []
+
+
+class _ApiBase(Structure):
+    _fields_ = [("GetApi", CFUNCTYPE(c_void_p, c_uint32)), ("GetVersionString", CFUNCTYPE(c_char_p))]
+
+
+_lock = Lock()
+_api: _Api | None = None
+
+
+def load_api() -> _Api:
+    """The C API, loaded once. Raises OSError where the wheel has no library that we can drive."""
+    global _api
+    with _lock:
+        if _api is None:
+            _api = _Api(CDLL(find_library()))
+        return _api
+
+
+def find_library() -> str:
+    """The runtime's shared library inside the installed wheel, which need not be imported. Raises OSError."""
+    for folder in sys.path:
+        capi = f"{folder}/onnxruntime/capi"
+        try:
+            names = os.listdir(capi)  # noqa: PTH208  # no pathlib on the cold path
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith("libonnxruntime.") and "providers" not in name:
+                return f"{capi}/{name}"
+    raise OSError("no libonnxruntime in the installed packages")
