@@ -16,7 +16,7 @@ key=$(cat "$0" <(echo "$REQUIREMENTS") | sha256sum | cut -c1-16)
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 root=$work/rootfs
 
-"${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile \
+"${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-warn-conflicts --no-compile \
   --target "$work/runtime" --python-version 3.13 --implementation cp --only-binary=:all: \
   --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 $REQUIREMENTS &
 mmdebstrap --quiet --variant=extract \
