@@ -10,9 +10,17 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from tensorlet.cli.arguments import parse
-from tensorlet.errors import TensorletError
+from tensorlet.errors import AliasNotFound, ModelNotFound, StorageUnavailable, TensorletError, VersionNotFound
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
+
+# What to do about errors whose own message cannot know that it is read on a command line.
+HINTS: dict[type[TensorletError], str] = {
+    ModelNotFound: "`tensorlet models` lists those that are",
+    VersionNotFound: "`tensorlet models NAME` lists its versions",
+    AliasNotFound: "`tensorlet models` lists the aliases",
+    StorageUnavailable: "check --registry, the network and the AWS credentials",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return int(status)
     except TensorletError as error:
-        return _fail(str(error))
+        hint = HINTS.get(type(error))
+        return _fail(f"{error}; {hint}" if hint else str(error))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `tensorlet models | head -1`: the reader has what it wanted

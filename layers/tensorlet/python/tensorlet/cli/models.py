@@ -30,7 +30,7 @@ def describe_model(registry: Registry, name: str) -> dict[str, Any]:
     """A model with all its versions, oldest first, and its aliases. Raises ModelNotFound."""
     versions = registry.versions(name)
     if not versions:
-        raise ModelNotFound(f"model {name!r} is not in the registry; `tensorlet models` lists those that are")
+        raise ModelNotFound(f"model {name!r} is not in the registry")
     return {
         "name": name,
         "versions": [describe_version(registry, name, version) for version in versions],
