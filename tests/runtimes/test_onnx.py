@@ -102,8 +102,8 @@ def test_a_tensor_may_start_anywhere_in_a_request(buffer):
     """Compiled code may assume aligned elements; where a tensor starts in a body is the caller's choice."""
     view = memoryview(buffer)
     for offset in (0, 1):
-        with pointer(view[offset : offset + 8], alignment=8) as (address, size_bytes):
-            assert (address % 8, size_bytes) == (0, 8)
+        held = pointer(view[offset : offset + 8], alignment=8)
+        assert (held.address % 8, held.size_bytes) == (0, 8)
 
     session = OnnxSession(identity({"x": ("FP64", [1])}), None, 1)
     assert session.infer({"x": Tensor("FP64", (1,), view[1:9])})["x_out"].tolist() == [0.0]

@@ -1,7 +1,6 @@
 """The address of a Python buffer, for C libraries: read-only ones too, which ctypes alone cannot point into."""
 
-from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_ssize_t, c_void_p, py_object, pythonapi
-from types import TracebackType
+from ctypes import POINTER, Structure, c_char_p, c_int, c_ssize_t, c_void_p, py_object, pythonapi
 from typing import Any
 
 
@@ -31,36 +30,23 @@ _SIMPLE = 0  # contiguous bytes
 
 
 class pointer:
-    """`with pointer(buffer) as (address, size_bytes)`: valid until the block ends, or the object is dropped.
+    """The `address` of a buffer and its `size_bytes`, valid as long as this object lives.
 
     `alignment` in bytes: a buffer that starts elsewhere is copied, because compiled code may assume it, and
     where a tensor starts in a request is the caller's choice.
     """
 
-    __slots__ = ("_held", "_view")
+    __slots__ = ("_view", "address", "size_bytes")
 
     def __init__(self, buffer: Any, alignment: int = 1):
         self._view = _PyBuffer()
-        _get(buffer, byref(self._view), _SIMPLE)
-        self._held = True
+        _get(buffer, self._view, _SIMPLE)
         if alignment > 1 and (self._view.buf or 0) % alignment:
             copy = bytes(buffer)
-            self._drop()
-            _get(copy, byref(self._view), _SIMPLE)
-            self._held = True
-
-    def __enter__(self) -> tuple[int | None, int]:
-        return self._view.buf, self._view.len
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._drop()
+            _release(self._view)
+            _get(copy, self._view, _SIMPLE)
+        self.address: int | None = self._view.buf
+        self.size_bytes: int = self._view.len
 
     def __del__(self) -> None:
-        self._drop()
-
-    def _drop(self) -> None:
-        if self._held:
-            self._held = False
-            _release(byref(self._view))
+        _release(self._view)  # a buffer that was never had is no error

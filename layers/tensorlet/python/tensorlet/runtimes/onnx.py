@@ -128,27 +128,34 @@ class OnnxSession:
             raise ArtifactRefused(f"ONNX Runtime cannot open the model: {error}") from None
         finally:
             api.ReleaseSessionOptions(options)
-        names = [spec.name for spec in self.signature.outputs]
-        self._output_names = names
-        self._output_pointers = (c_char_p * len(names))(*(name.encode() for name in names))
+        self._inputs, self._input_names = _names(self.signature.inputs)
+        self._outputs, self._output_names = _names(self.signature.outputs)
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        api = self._api
-        count, wanted = len(inputs), len(self._output_names)
-        names = (c_char_p * count)(*(name.encode() for name in inputs))
-        feeds, results = (c_void_p * count)(), (c_void_p * wanted)()
+        api, specs = self._api, self.signature.outputs
+        feeds, results = (c_void_p * len(self._inputs))(), (c_void_p * len(specs))()
         try:
-            kept = [api.make_tensor(tensor, feeds, index) for index, tensor in enumerate(inputs.values())]
-            status = api.Run(self._session, None, names, feeds, count, self._output_pointers, wanted, results)
-            del kept  # the buffers under `feeds` had to live until here
+            held = [api.make_tensor(inputs[name], feeds, index) for index, name in enumerate(self._inputs)]
+            status = api.Run(
+                self._session,
+                None,
+                self._input_names,
+                feeds,
+                len(feeds),
+                self._output_names,
+                len(specs),
+                results,
+            )
+            del held  # the buffers under `feeds` had to live until here
             api.check(status)
-            return {name: api.read_tensor(results[index]) for index, name in enumerate(self._output_names)}
+            return {spec.name: api.read_tensor(results[index], spec) for index, spec in enumerate(specs)}
         except _StatusError as error:
             raise InferenceFailed(f"ONNX Runtime: {error}") from None
         finally:
-            for value in (*feeds, *results):
-                if value:
-                    api.ReleaseValue(value)
+            for value in feeds:
+                api.ReleaseValue(value)  # null is fine
+            for value in results:
+                api.ReleaseValue(value)
 
     def __del__(self) -> None:
         if getattr(self, "_session", None):
@@ -159,8 +166,8 @@ class OnnxSession:
         if isinstance(model, str):
             api.check(api.CreateSession(api.env, os.fsencode(model), options, session))
             return
-        with pointer(model) as (address, size_bytes):
-            api.check(api.CreateSessionFromArray(api.env, address, size_bytes, options, session))
+        held = pointer(model)
+        api.check(api.CreateSessionFromArray(api.env, held.address, held.size_bytes, options, session))
 
     def _read_signature(self) -> Signature:
         api = self._api
@@ -186,6 +193,12 @@ class OnnxSession:
             finally:
                 api.ReleaseTypeInfo(info)
         return tuple(specs)
+
+
+def _names(specs: Sequence[TensorSpec]) -> tuple[list[str], Any]:
+    """The names as Python and as C strings."""
+    names = [spec.name for spec in specs]
+    return names, (c_char_p * len(names))(*(name.encode() for name in names))
 
 
 class _StatusError(Exception):
@@ -230,30 +243,27 @@ class _Api:
             self._fill_strings(values[index], tensor.data)
             return None
         held = pointer(tensor.data, DATATYPES[tensor.datatype].size_bytes)
-        address, size_bytes = held.__enter__()
         self.check(
             self.CreateTensorWithDataAsOrtValue(
-                self.memory, address, size_bytes, dims, len(dims), element_type, slot
+                self.memory, held.address, held.size_bytes, dims, len(dims), element_type, slot
             )
         )
         return held
 
-    def read_tensor(self, value: int | None) -> Tensor:
-        """A copy of an output."""
+    def read_tensor(self, value: int | None, spec: TensorSpec) -> Tensor:
+        """A copy of an output, whose datatype is that of `spec`."""
         info = c_void_p()
         self.check(self.GetTensorTypeAndShape(value, byref(info)))
         try:
-            datatype, shape = self.read_shape(info)
+            shape = self.read_dims(info)
         finally:
             self.ReleaseTensorTypeAndShapeInfo(info)
-        if datatype == "BYTES":
-            return Tensor(datatype, shape, self._read_strings(value, element_count(shape)))
-        size_bytes = element_count(shape) * DATATYPES[datatype].size_bytes
-        if not size_bytes:
-            return Tensor(datatype, shape, b"")
+        if spec.datatype == "BYTES":
+            return Tensor("BYTES", shape, self._read_strings(value, element_count(shape)))
+        size_bytes = element_count(shape) * DATATYPES[spec.datatype].size_bytes
         data = c_void_p()
         self.check(self.GetTensorMutableData(value, byref(data)))
-        return Tensor(datatype, shape, string_at(data.value or 0, size_bytes))
+        return Tensor(spec.datatype, shape, string_at(data.value or 0, size_bytes) if size_bytes else b"")
 
     def read_type(self, info: c_void_p, name: str) -> tuple[str, tuple[int, ...]]:
         """Datatype and shape of a graph input or output. Raises ArtifactRefused for one that is no tensor."""
@@ -268,14 +278,19 @@ class _Api:
 
     def read_shape(self, info: c_void_p) -> tuple[str, tuple[int, ...]]:
         """Raises ArtifactRefused for elements that no V2 datatype stands for."""
-        kind, rank = c_int(), c_size_t()
+        kind = c_int()
         self.check(self.GetTensorElementType(info, byref(kind)))
         if kind.value not in DATATYPE_NAMES:
             raise ArtifactRefused(f"elements of ONNX type {kind.value}; only V2 datatypes can be served")
+        dims = self.read_dims(info)
+        return DATATYPE_NAMES[kind.value], tuple(dim if dim >= 0 else DYNAMIC for dim in dims)
+
+    def read_dims(self, info: c_void_p) -> tuple[int, ...]:
+        rank = c_size_t()
         self.check(self.GetDimensionsCount(info, byref(rank)))
         dims = (c_int64 * rank.value)()
         self.check(self.GetDimensions(info, dims, rank.value))
-        return DATATYPE_NAMES[kind.value], tuple(dim if dim >= 0 else DYNAMIC for dim in dims)
+        return tuple(dims)
 
     def _fill_strings(self, value: int, elements: Sequence[bytes]) -> None:
         for index, element in enumerate(elements):
