@@ -27,15 +27,15 @@ def test_fitting_tensors_pass():
     [
         pytest.param(inputs(b=("", None)), r"missing required input\(s\) \['b'\]", id="missing"),
         pytest.param(inputs(c=("FP32", (1,))), "unexpected inference input 'c'", id="unknown"),
-        pytest.param(inputs(a=("FP64", (3, 2))), "'FP64', but the model expects 'FP32'", id="datatype"),
-        pytest.param(inputs(a=("FP32", (3, 5))), r"Expected \[-1, 2\], got \[3, 5\]", id="length"),
-        pytest.param(inputs(a=("FP32", (6,))), r"Expected \[-1, 2\], got \[6\]", id="rank"),
-        pytest.param(inputs(b=("INT8", (4,))), "different batch sizes", id="batch"),
+        pytest.param(inputs(a=("FP64", (3, 2))), "'FP64', but model 'm' expects 'FP32'", id="datatype"),
+        pytest.param(inputs(a=("FP32", (3, 5))), r"Expected \[-1,2\], got \[3,5\]", id="length"),
+        pytest.param(inputs(a=("FP32", (6,))), r"Expected \[-1,2\], got \[6\]", id="rank"),
+        pytest.param(inputs(b=("INT8", (4,))), "batch size does not match other inputs", id="batch"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(tensors, message):
     with pytest.raises(SignatureMismatch, match=message):
-        SIGNATURE.check(tensors)
+        SIGNATURE.check(tensors, "m")
 
 
 def test_json_round_trip():

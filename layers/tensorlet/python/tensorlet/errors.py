@@ -79,7 +79,11 @@ class ObjectNotFound(NotFound):
 
 
 class MethodNotAllowed(TensorletError):
-    """The path exists, the method does not."""
+    """The path exists, the method does not; `allowed` are the methods that do."""
+
+    def __init__(self, message: str, allowed: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class PayloadTooLarge(TensorletError):

@@ -21,11 +21,16 @@ class Settings(NamedTuple):
     max_decompressed_bytes: int
     max_tensor_bytes: int
     max_json_depth: int
+    max_json_elements: int
     max_response_bytes: int
     model_cache_bytes: int
     alias_ttl_s: float
     batch_rows: int
     memory_mb: int
+    model: str = ""
+    kserve_v1: bool = False
+    docs: bool = False
+    cors_origin: str = ""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -67,6 +72,12 @@ def _positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"expected a positive integer, got {text!r}")
     return int(text)
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"expected on or off, got {text!r}")
+    return text == "on"
 
 
 def _seconds(text: str) -> float:
@@ -125,6 +136,12 @@ SETTINGS: dict[str, Setting] = {
         _positive_int,
         "Deepest nesting of lists and objects in a JSON body.",
     ),
+    "max_json_elements": Setting(
+        "TENSORLET_MAX_JSON_ELEMENTS",
+        str(16 * MIB),
+        _positive_int,
+        "Most values in a JSON body: each takes up to 32 bytes of memory once it is parsed.",
+    ),
     "max_response_bytes": Setting(
         "TENSORLET_MAX_RESPONSE_BYTES",
         "6291456",
@@ -149,5 +166,26 @@ SETTINGS: dict[str, Setting] = {
         "1769",
         _positive_int,
         "Set by Lambda; the runtimes use one thread for each 1,769 MB.",
+    ),
+    "model": Setting(
+        "TENSORLET_MODEL",
+        "",
+        _text,
+        "The model, `NAME` or `NAME@VERSION|ALIAS`, which `POST /invocations` and `GET /ping` stand for.",
+    ),
+    "kserve_v1": Setting(
+        "TENSORLET_KSERVE_V1",
+        "off",
+        _switch,
+        "`on`: `GET /v1/models` and `GET /v1/models/{model}` answer as KServe V1 does, not as TensorFlow Serving.",
+    ),
+    "docs": Setting(
+        "TENSORLET_DOCS", "off", _switch, "`on`: `GET /docs` shows the OpenAPI document as a page."
+    ),
+    "cors_origin": Setting(
+        "TENSORLET_CORS_ORIGIN",
+        "",
+        _text,
+        "Origin whose pages may call this server, or `*`. Empty: none. API Gateway has its own setting.",
     ),
 }

@@ -35,6 +35,8 @@ class TensorSpec(NamedTuple):
 
 
 class Signature(NamedTuple):
+    """What a model takes and gives, by name; names are unique on each side."""
+
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -51,57 +53,58 @@ class Signature(NamedTuple):
             "outputs": [spec.to_json() for spec in self.outputs],
         }
 
-    def input(self, name: str) -> TensorSpec:
-        """Raises SignatureMismatch for a name the model does not take."""
-        for spec in self.inputs:
-            if spec.name == name:
-                return spec
-        raise SignatureMismatch(f"unexpected inference input {name!r}, expected {_names(self.inputs)}")
-
-    def output(self, name: str) -> TensorSpec:
-        """Raises SignatureMismatch for a name the model does not give."""
-        for spec in self.outputs:
-            if spec.name == name:
-                return spec
-        raise SignatureMismatch(f"unexpected inference output {name!r}, expected {_names(self.outputs)}")
-
     @property
     def batched(self) -> bool:
         """Whether the first dimension of every input and output is a batch of any size."""
         specs = self.inputs + self.outputs
-        return all(spec.shape[:1] == (DYNAMIC,) for spec in specs)
+        return bool(self.inputs) and all(spec.shape[:1] == (DYNAMIC,) for spec in specs)
 
-    def check(self, tensors: Mapping[str, Tensor]) -> None:
-        """Refuse tensors the model does not take, before a runtime sees them.
+    def check(self, tensors: Mapping[str, Tensor], model: str = "") -> None:
+        """Refuse tensors the model does not take, before a runtime sees them; the texts are Triton's.
 
         Raises:
             SignatureMismatch: a missing or unknown input, another datatype, a shape that does not fit, or
                 inputs of different batch sizes.
         """
-        for name in tensors:
-            self.input(name)
-        missing = [spec.name for spec in self.inputs if spec.name not in tensors]
-        if missing:
+        names = [spec.name for spec in self.inputs]
+        if tensors.keys() != set(names):
+            unexpected = next((name for name in tensors if name not in names), None)
+            if unexpected is not None:
+                raise SignatureMismatch(
+                    f"unexpected inference input {quote(unexpected)} for model {model!r}, expected"
+                    f" {', '.join(map(repr, names)) or 'none'}"
+                )
             raise SignatureMismatch(
-                f"expected {len(self.inputs)} inputs but got {len(tensors)}. Got input(s) {sorted(tensors)},"
-                f" but missing required input(s) {missing}"
+                f"expected {len(names)} inputs but got {len(tensors)} inputs for model {model!r}. Got input(s)"
+                f" {sorted(tensors)}, but missing required input(s) {sorted(set(names) - set(tensors))}."
+                " Please provide all required input(s)."
             )
         for spec in self.inputs:
             tensor = tensors[spec.name]
             if tensor.datatype != spec.datatype:
                 raise SignatureMismatch(
-                    f"inference input {spec.name!r} data-type is {tensor.datatype!r}, but the model expects"
-                    f" {spec.datatype!r}"
+                    f"inference input {spec.name!r} data-type is {tensor.datatype!r}, but model {model!r}"
+                    f" expects {spec.datatype!r}"
                 )
             if not spec.accepts(tensor.shape):
                 raise SignatureMismatch(
-                    f"unexpected shape for input {spec.name!r}. Expected {list(spec.shape)},"
-                    f" got {list(tensor.shape)}"
+                    f"unexpected shape for input {spec.name!r} for model {model!r}. Expected"
+                    f" {_dims(spec.shape)}, got {_dims(tensor.shape)}."
                 )
-        if self.batched and len({tensors[spec.name].shape[0] for spec in self.inputs}) > 1:
-            sizes = {spec.name: tensors[spec.name].shape[0] for spec in self.inputs}
-            raise SignatureMismatch(f"inputs have different batch sizes: {sizes}")
+        if len(self.inputs) > 1 and self.batched:
+            rows = tensors[names[0]].shape[0]
+            for name in names:
+                if tensors[name].shape[0] != rows:
+                    raise SignatureMismatch(
+                        f"input {name!r} batch size does not match other inputs for {model!r}: expected {rows},"
+                        f" got {tensors[name].shape[0]}"
+                    )
 
 
-def _names(specs: tuple[TensorSpec, ...]) -> str:
-    return ", ".join(repr(spec.name) for spec in specs)
+def quote(name: str) -> str:
+    """A caller's name for an error text: quoted, escaped and not longer than a name is."""
+    return repr(name if len(name) <= 128 else f"{name[:125]}...")
+
+
+def _dims(shape: Shape) -> str:
+    return f"[{','.join(map(str, shape))}]"

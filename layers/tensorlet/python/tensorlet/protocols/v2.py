@@ -13,7 +13,7 @@ from tensorlet.protocols.binary_tensor import decode_binary, encode_binary
 from tensorlet.protocols.json_body import ArrayReader, Declined, dump_json, number_arrays, parse_json
 from tensorlet.protocols.json_tensor import shorten, tensor_from_json
 from tensorlet.settings import Settings
-from tensorlet.signature import DYNAMIC, Signature, TensorSpec
+from tensorlet.signature import DYNAMIC, Signature, TensorSpec, quote
 from tensorlet.tensors import DATATYPES, Buffer, Shape, Tensor
 
 BINARY_ONLY = ("FP16", "BF16")  # datatypes that JSON cannot carry, both ways
@@ -247,7 +247,9 @@ def _decode_outputs(
         where = f"outputs[{index}]"
         if not isinstance(item, dict):
             raise InvalidRequest(f"{where}: expected an object, got {shorten(item)}")
-        name = signature.output(_member(item, "name", str, where=where)).name
+        name = _member(item, "name", str, where=where)
+        if name not in [spec.name for spec in signature.outputs]:
+            raise SignatureMismatch(f"unexpected inference output {quote(name)}")
         if name in outputs:
             raise InvalidRequest(f"output {name!r} already exists in request")
         parameters = _member(item, "parameters", dict, {}, where)

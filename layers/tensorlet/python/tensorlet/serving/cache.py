@@ -49,6 +49,17 @@ class ByteLRU(Generic[Value]):
         with self._lock:
             return list(self._values)
 
+    def making(self) -> list[Any]:
+        """The keys of the values that are being made now."""
+        with self._lock:
+            return list(self._making)
+
+    def discard(self, key: Hashable) -> None:
+        """Forget a value; it lives on in the requests that hold it."""
+        with self._lock:
+            _, freed = self._values.pop(key, (None, 0))
+            self.size_bytes -= freed
+
     def _insert(self, key: Hashable, value: Value, size_bytes: int) -> None:
         self._values[key] = (value, size_bytes)
         self.size_bytes += size_bytes

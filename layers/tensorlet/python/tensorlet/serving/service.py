@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensorlet.errors import ArtifactRefused, NotFound, StorageUnavailable
 from tensorlet.registry.manifest import Artifact, Manifest
 from tensorlet.registry.registry import NO_ALIASES, Aliases, Registry, Release, check_model_name
 from tensorlet.runtimes import InferenceSession, load_session
 from tensorlet.serving.cache import ByteLRU
+from tensorlet.serving.statistics import Statistics
 from tensorlet.settings import Settings
 from tensorlet.signature import Signature
 from tensorlet.tensors import Tensor
@@ -18,13 +19,20 @@ from tensorlet.tensors import Tensor
 class LoadedModel:
     """One artifact of one version in its runtime."""
 
-    __slots__ = ("artifact", "manifest", "session", "signature")
+    __slots__ = ("artifact", "manifest", "session", "signature", "statistics")
 
-    def __init__(self, manifest: Manifest, artifact: Artifact, session: InferenceSession):
+    def __init__(
+        self,
+        manifest: Manifest,
+        artifact: Artifact,
+        session: InferenceSession,
+        statistics: Statistics | None = None,
+    ):
         self.manifest = manifest
         self.artifact = artifact
         self.session = session
         self.signature: Signature = manifest.signature
+        self.statistics = statistics or Statistics()
 
     @property
     def name(self) -> str:
@@ -37,8 +45,15 @@ class LoadedModel:
         Raises:
             SignatureMismatch, InferenceFailed.
         """
-        self.signature.check(inputs)
+        self.signature.check(inputs, self.manifest.model)
         return self.session.infer(inputs)
+
+
+class State(NamedTuple):
+    """READY (loaded, or will be by the first request), LOADING, or UNAVAILABLE with the reason."""
+
+    name: str
+    reason: str = ""
 
 
 class ModelService:
@@ -52,6 +67,8 @@ class ModelService:
         self._choices: dict[tuple[str, str | None], tuple[int, float]] = {}
         self._aliases: dict[str, Aliases] = {}
         self._loaded: ByteLRU[LoadedModel] = ByteLRU(settings.model_cache_bytes)
+        self._statistics: dict[tuple[str, int], Statistics] = {}
+        self._refusals: dict[tuple[str, int], str] = {}
         self._lock = Lock()
 
     @classmethod
@@ -98,6 +115,30 @@ class ModelService:
     def is_loaded(self, name: str, version: int) -> bool:
         return (name, version) in self._loaded.loaded()
 
+    def unload(self, name: str, version: int) -> None:
+        """Let go of a loaded model; the next request for it loads it again."""
+        self._loaded.discard((name, version))
+
+    def state(self, name: str, version: int) -> State:
+        """What this process knows of a version that exists: refused when it was last tried, being loaded, or ready."""
+        key = (name, version)
+        if key in self._loaded.making():
+            return State("LOADING")
+        try:
+            self._release(name, version).manifest.artifact(self.settings.runtime)
+        except ArtifactRefused as error:
+            return State("UNAVAILABLE", str(error))
+        reason = self._refusals.get(key)
+        return State("UNAVAILABLE", reason) if reason else State("READY")
+
+    def statistics(self, name: str, version: int) -> Statistics:
+        """The counters of a version since this process started."""
+        return self._statistics.get((name, version)) or Statistics()
+
+    def answered(self) -> list[tuple[str, int]]:
+        """The versions that this process has loaded since it started."""
+        return sorted(self._statistics)
+
     def _choose(self, name: str, selector: str | None) -> int:
         check_model_name(name)
         aliases = self.registry.aliases(name, self._aliases.get(name, NO_ALIASES))
@@ -113,10 +154,18 @@ class ModelService:
         return release
 
     def _load(self, name: str, version: int) -> tuple[LoadedModel, int]:
+        key = (name, version)
         release = self._release(name, version)
         artifact = release.manifest.artifact(self.settings.runtime)
-        session = open_artifact(release, artifact, self.settings.threads)
-        return LoadedModel(release.manifest, artifact, session), artifact.size_bytes
+        try:
+            session = open_artifact(release, artifact, self.settings.threads)
+        except ArtifactRefused as error:
+            self._refusals[key] = str(error)
+            raise
+        self._refusals.pop(key, None)
+        # Kept here and not with the model: they outlive its eviction.
+        statistics = self._statistics.setdefault(key, Statistics())
+        return LoadedModel(release.manifest, artifact, session, statistics), artifact.size_bytes
 
 
 def open_artifact(release: Release, artifact: Artifact, threads: int) -> InferenceSession:
