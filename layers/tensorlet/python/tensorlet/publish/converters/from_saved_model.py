@@ -1,0 +1,49 @@
+"""A SavedModel folder to ONNX and TFLite. It is a program: the caller has vouched for it."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from tensorlet.publish.converters.job import Job, Refused, datatype, renamed, run
+from tensorlet.publish.converters.tensorflow_graph import Function, describe_function, to_onnx, to_tflite
+from tensorlet.signature import DYNAMIC, TensorSpec
+
+PACKAGES = ("tensorflow-cpu", "tensorflow", "tf2onnx")
+SIGNATURES = ("serving_default", "serve")  # the first that the folder has
+
+
+def load(job: Job) -> Function:
+    model = tf.saved_model.load(job.source)
+    found = [name for name in SIGNATURES if name in model.signatures]
+    if not found:
+        raise Refused(f"expected a signature {SIGNATURES[0]!r}, got {sorted(model.signatures)}")
+    signature = model.signatures[found[0]]
+    own = signature.structured_input_signature[1]  # keyword arguments: name -> TensorSpec
+    names = renamed(list(own), tuple(spec.name for spec in job.inputs), "inputs")
+    inputs = tuple(
+        TensorSpec(name, datatype(spec.dtype.as_numpy_dtype.__name__), _shape(spec.shape))
+        for name, spec in zip(names, own.values(), strict=True)
+    )
+    outputs = renamed(sorted(signature.structured_outputs), job.outputs, "outputs")
+
+    def call(*tensors: Any) -> dict[str, Any]:
+        result = signature(**dict(zip(own, tensors, strict=True)))
+        return dict(zip(outputs, (result[name] for name in sorted(result)), strict=True))
+
+    return Function(call, inputs, track=model)
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    if shape.rank is None:
+        raise Refused("an input of unknown rank cannot be served")
+    return tuple(DYNAMIC if dim is None else dim for dim in shape.as_list())
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "describe": lambda job: describe_function(job, load(job), PACKAGES),
+            "onnx": lambda job: to_onnx(job, load(job)),
+            "tflite": lambda job: to_tflite(job, load(job)),
+        }
+    )
