@@ -1,0 +1,126 @@
+"""Train a digit classifier in PyTorch, then evaluate, save, export and publish it.
+
+    python -m training.train_torch                                     # an MLP on scikit-learn's digits
+    python -m training.train_torch --arch cnn --dataset mnist --data-dir ~/mnist --alias live
+
+Ctrl-C stops training and goes on with the best epoch so far. The last line of stdout is the published version.
+Read it from top to bottom; `train_keras.py` tells the same story in Keras.
+"""
+
+import math
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tensorlet.errors import TensorletError
+from torch.nn import functional
+
+from training import torch_models
+from training.data import as_input, jitter, load_dataset
+from training.evaluation import curve_point, evaluate
+from training.knobs import parse_knobs
+from training.progress import progress_bar, report_evaluation, report_training, say
+from training.publishing import publish_run
+
+
+def main() -> None:
+    # -- knobs -------------------------------------------------------------------------------------------
+    knobs = parse_knobs("torch", __doc__.partition("\n")[0])
+    torch.manual_seed(knobs.seed)  # first weights, order of images, dropout
+    torch.use_deterministic_algorithms(True)
+    random = np.random.default_rng(knobs.seed)  # jitter
+
+    # -- data --------------------------------------------------------------------------------------------
+    data = load_dataset(knobs.dataset, knobs.data_dir)
+    labels = torch.from_numpy(data.train.labels)  # (N,) int64
+    validation_images = torch.from_numpy(as_input(data.validation.images, knobs.arch))
+    say(f"{len(labels):,} training images of {knobs.dataset}, {len(validation_images):,} for validation")
+
+    # -- model -------------------------------------------------------------------------------------------
+    height, width = data.image_shape
+    model = getattr(torch_models, knobs.arch)(height=height, width=width, classes=data.classes)
+    optimizer = torch.optim.Adam(model.parameters(), lr=knobs.lr)
+    steps = math.ceil(len(labels) / knobs.batch_size)  # in an epoch
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=knobs.epochs * steps)
+    say(f"{knobs.arch} in PyTorch, {sum(p.numel() for p in model.parameters()):,} parameters")
+
+    # -- loop --------------------------------------------------------------------------------------------
+    knobs.output.mkdir(parents=True, exist_ok=True)
+    checkpoint = knobs.output / "checkpoint.pth"  # the best epoch so far: survives whatever happens next
+    torch.save(model.state_dict(), checkpoint)
+    lowest_loss = float("inf")
+    curve = []
+    try:
+        for epoch in range(knobs.epochs):
+            images = torch.from_numpy(as_input(jitter(data.train.images, random), knobs.arch))  # (N, ...)
+            total_loss = 0.0
+            model.train()
+            with progress_bar(epoch, knobs.epochs, steps) as bar:
+                for rows in torch.randperm(len(labels)).split(knobs.batch_size):  # (B,)
+                    loss = functional.cross_entropy(model.logits(images[rows]), labels[rows])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+                    total_loss += loss.item() * len(rows)
+                    bar.update()
+                model.eval()
+                validation = evaluate(predict(model, validation_images), data.validation.labels)
+                bar.set_postfix_str(f" validation {validation['accuracy']:.4f}")
+            curve.append(curve_point(total_loss / len(labels), validation))
+            if validation["loss"] < lowest_loss:
+                lowest_loss = validation["loss"]
+                torch.save(model.state_dict(), checkpoint)
+    except KeyboardInterrupt:
+        say(f"stopped in epoch {len(curve) + 1} of {knobs.epochs}; going on with the best so far")
+    model.load_state_dict(torch.load(checkpoint, weights_only=True))
+    model.eval()
+    report_training(curve)
+
+    # -- evaluation: the only look at the test part ------------------------------------------------------
+    validation = evaluate(predict(model, validation_images), data.validation.labels)
+    test_images = torch.from_numpy(as_input(data.test.images, knobs.arch))
+    test = evaluate(predict(model, test_images), data.test.labels)
+    report_evaluation(validation, test)
+
+    # -- native saves ------------------------------------------------------------------------------------
+    weights = knobs.output / "model.pth"
+    torch.save(model.state_dict(), weights)
+    save_torchscript(model, validation_images[:1], knobs.output / "model.torchscript.pt")
+    checkpoint.unlink()  # its weights are model.pth now
+
+    # -- export, check, publish --------------------------------------------------------------------------
+    version = publish_run(
+        weights,
+        knobs,
+        data,
+        module=f"training.torch_models:{knobs.arch}(height={height}, width={width}, classes={data.classes})",
+        metrics={"validation": validation, "test": test},
+        curve=curve,
+        versions={"torch": torch.__version__, "numpy": np.__version__},
+    )
+    say(str(version))
+
+
+@torch.no_grad()
+def predict(model: torch_models.Classifier, images: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Probabilities (N, classes), in chunks: memory stays small on 60,000 images."""
+    probabilities: npt.NDArray[np.float32] = torch.cat([model(chunk) for chunk in images.split(1000)]).numpy()
+    return probabilities
+
+
+def save_torchscript(model: torch_models.Classifier, example: torch.Tensor, path: Path) -> None:
+    with warnings.catch_warnings():
+        # TorchScript is deprecated, and still what the C++ and mobile runtimes of many users read.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(model, torch.zeros_like(example)).save(path)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TensorletError as error:
+        sys.exit(f"error: {error}")
