@@ -7,9 +7,12 @@ process takes it a tenth of boto3's time, which is why boto3 is never imported o
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tensorlet.errors import Conflict, InvalidSetting, ObjectNotFound, StorageUnavailable
+
+if TYPE_CHECKING:
+    from tensorlet.registry.upload import Upload
 
 RETRIES = 3  # obstore's default of ten keeps a request waiting for seconds when storage is down
 
@@ -48,7 +51,7 @@ class Store:
         """Raises ObjectNotFound."""
         import obstore
 
-        with self._errors(key):
+        with self.errors(key):
             result = obstore.get(self.backend, key)
             return StoredObject(result.bytes(), result.meta["e_tag"] or "")
 
@@ -57,7 +60,7 @@ class Store:
         import obstore
         from obstore.exceptions import NotModifiedError
 
-        with self._errors(key):
+        with self.errors(key):
             try:
                 result = obstore.get(self.backend, key, options={"if_none_match": etag})
                 return StoredObject(result.bytes(), result.meta["e_tag"] or "")
@@ -68,14 +71,31 @@ class Store:
         """Bytes `start` (inclusive) to `end` (exclusive). Raises ObjectNotFound."""
         import obstore
 
-        with self._errors(key):
+        with self.errors(key):
             return obstore.get_range(self.backend, key, start=start, end=end)
+
+    def read(self, key: str, start: int, end: int, etag: str) -> Any:
+        """Bytes `start` to `end` (exclusive) of the object as it was under `etag`.
+
+        Raises:
+            ObjectNotFound.
+            Conflict: the object is another one by now.
+        """
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        with self.errors(key):
+            try:
+                options: Any = {"range": (start, end), "if_match": etag}
+                return obstore.get(self.backend, key, options=options).bytes()
+            except PreconditionError:
+                raise Conflict(f"{self.uri}/{key} was changed by somebody else") from None
 
     def head(self, key: str) -> ObjectInfo:
         """Raises ObjectNotFound."""
         import obstore
 
-        with self._errors(key):
+        with self.errors(key):
             meta = obstore.head(self.backend, key)
             return ObjectInfo(key, meta["size"], meta["e_tag"] or "")
 
@@ -83,7 +103,7 @@ class Store:
         """Write whatever was there before; returns the new ETag. `data` is bytes or a file path."""
         import obstore
 
-        with self._errors(key):
+        with self.errors(key):
             return obstore.put(self.backend, key, data)["e_tag"] or ""
 
     def create(self, key: str, data: Any) -> str:
@@ -95,7 +115,7 @@ class Store:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        with self._errors(key):
+        with self.errors(key):
             try:
                 return obstore.put(self.backend, key, data, mode="create", use_multipart=False)["e_tag"] or ""
             except AlreadyExistsError:
@@ -110,7 +130,7 @@ class Store:
         import obstore
         from obstore.exceptions import PreconditionError
 
-        with self._errors(key):
+        with self.errors(key):
             if self.uri.startswith("file:"):
                 return self._replace_file(key, data, etag)
             try:
@@ -122,17 +142,43 @@ class Store:
         """Remove the object; it is no error if there is none."""
         import obstore
 
-        with self._errors(key):
+        with self.errors(key):
             try:
                 obstore.delete(self.backend, key)
             except FileNotFoundError:
                 return
 
+    def remove(self, key: str, etag: str) -> None:
+        """Remove the object read under `etag`.
+
+        Raises:
+            Conflict: the object is another one by now, or gone.
+        """
+        with self.errors(key):
+            if self.uri.startswith("s3:"):
+                from tensorlet.registry.upload import remove_from_s3
+
+                remove_from_s3(self, key, etag)  # obstore has no conditional delete
+                return
+            with self.locked(key):
+                self.expect(key, etag)
+                self.delete(key)
+
+    def upload(self, key: str) -> "Upload":
+        """A writer for an object of any size, of which nothing is visible before its `commit`."""
+        from tensorlet.registry.upload import Upload
+
+        return Upload(self, key)
+
+    def path(self, key: str) -> str:
+        """The path of a key in a `file:` store."""
+        return f"{self.uri.removeprefix('file://')}/{key}"
+
     def folder(self, prefix: str = "") -> Folder:
         """What lies directly under `prefix`; nothing at all gives an empty folder."""
         import obstore
 
-        with self._errors(prefix):
+        with self.errors(prefix):
             try:
                 listing = obstore.list_with_delimiter(self.backend, prefix or None)
             except FileNotFoundError:
@@ -143,24 +189,38 @@ class Store:
 
     def _replace_file(self, key: str, data: bytes, etag: str) -> str:
         """Compare-and-swap on a local file, which has no such operation: under a lock beside it."""
+        import obstore
+
+        with self.locked(key):
+            self.expect(key, etag)
+            return obstore.put(self.backend, key, data)["e_tag"] or ""
+
+    def expect(self, key: str, etag: str) -> None:
+        """Raises Conflict unless the object is the one read under `etag`."""
+        try:
+            if self.head(key).etag == etag:
+                return
+        except ObjectNotFound:
+            pass
+        raise Conflict(f"{self.uri}/{key} was changed by somebody else")
+
+    @contextmanager
+    def locked(self, key: str) -> Iterator[None]:
+        """Hold the lock of a local file, which lies beside it; other stores need none."""
+        if not self.uri.startswith("file:"):
+            yield
+            return
         import fcntl
         from pathlib import Path
 
-        import obstore
-
-        path = Path(self.uri.removeprefix("file://")) / key
+        path = Path(self.path(key))
+        path.parent.mkdir(parents=True, exist_ok=True)
         with (path.parent / f".{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                current = obstore.head(self.backend, key)["e_tag"]
-            except FileNotFoundError:
-                current = None
-            if current != etag:
-                raise Conflict(f"{self.uri}/{key} was changed by somebody else")
-            return obstore.put(self.backend, key, data)["e_tag"] or ""
+            yield
 
     @contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
+    def errors(self, key: str) -> Iterator[None]:
         """Translate what obstore raises; its first line says what went wrong, the rest is a debug dump."""
         from obstore.exceptions import BaseError
 

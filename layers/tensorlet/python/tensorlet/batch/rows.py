@@ -1,0 +1,115 @@
+"""Rows on their way from a file to the model: blocks of them, and the ones that failed with their reason."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tensorlet.errors import InvalidRequest
+
+Array = np.ndarray[Any, Any]
+Column = Array | list[Any]  # rows stacked in one array, or a list of arrays where their shapes differ
+
+
+class UnreadableFile(InvalidRequest):
+    """The file as a whole cannot be predicted; the reason goes into its report."""
+
+
+class RowError(InvalidRequest):
+    """One row does not fit; it is recorded and the others go on."""
+
+
+class Failure(NamedTuple):
+    """Why a row failed, and the row as it was in the file."""
+
+    error: str
+    input: Any
+
+
+class Rows(NamedTuple):
+    """Consecutive rows of a file. Each column has `size` rows; the failed ones hold any values."""
+
+    size: int
+    columns: Mapping[str, Column]
+    failures: dict[int, Failure]  # offset in these rows -> why
+
+    def part(self, start: int, stop: int) -> "Rows":
+        """Rows `start` to `stop` (exclusive)."""
+        columns = {name: column[start:stop] for name, column in self.columns.items()}
+        failures = {n - start: failure for n, failure in self.failures.items() if start <= n < stop}
+        return Rows(stop - start, columns, failures)
+
+
+def regroup(blocks: Iterable[Rows], size: int) -> Iterator[Rows]:
+    """The same rows, `size` at a time and the rest last, however the file was cut into blocks.
+
+    A model may answer in other last bits for another number of rows, so what is predicted together must depend
+    on the file alone: on a row's number, and never on how many bytes a read has returned.
+    """
+    held: list[Rows] = []
+    count = 0
+    for block in blocks:
+        held.append(block)
+        count += block.size
+        if count >= size:
+            rows = _join(held)
+            whole = count - count % size
+            for start in range(0, whole, size):
+                yield rows.part(start, start + size)
+            held, count = [rows.part(whole, count)], count - whole
+    if count:
+        yield _join(held)
+
+
+def _join(blocks: list[Rows]) -> Rows:
+    blocks = [block for block in blocks if block.size] or blocks
+    if len(blocks) == 1:
+        return blocks[0]
+    failures, offset = {}, 0
+    for block in blocks:
+        failures.update({offset + n: failure for n, failure in block.failures.items()})
+        offset += block.size
+    columns = {name: _join_column([block.columns[name] for block in blocks]) for name in blocks[0].columns}
+    return Rows(offset, columns, failures)
+
+
+def _join_column(parts: list[Column]) -> Column:
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    return [row for part in parts for row in part]
+
+
+class RowsBuilder:
+    """Collects rows one by one."""
+
+    def __init__(self, names: Iterable[str]):
+        self._values: dict[str, list[Any]] = {name: [] for name in names}
+        self._failures: dict[int, Failure] = {}
+        self.size = 0
+
+    def add(self, values: dict[str, Array]) -> None:
+        for name, rows in self._values.items():
+            rows.append(values[name])
+        self.size += 1
+
+    def fail(self, error: str, original: Any) -> None:
+        for rows in self._values.values():
+            rows.append(None)
+        self._failures[self.size] = Failure(error, original)
+        self.size += 1
+
+    def build(self) -> Rows:
+        return Rows(self.size, {name: _stack(rows) for name, rows in self._values.items()}, self._failures)
+
+
+def _stack(rows: list[Any]) -> Column:
+    """Arrays of one shape as one array, with zeros for the rows that are missing."""
+    present = [row for row in rows if row is not None]
+    if len({row.shape for row in present}) != 1:
+        return rows
+    column = np.zeros((len(rows), *present[0].shape), present[0].dtype)
+    for n, row in enumerate(rows):
+        if row is not None:
+            column[n] = row
+    return column

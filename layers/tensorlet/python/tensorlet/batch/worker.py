@@ -1,0 +1,44 @@
+"""From messages to finished jobs: what `functions/batch` and the local queue pump call."""
+
+from collections.abc import Callable, Iterator
+
+from tensorlet.batch.events import keys_of
+from tensorlet.batch.job import Job
+from tensorlet.batch.report import Report
+from tensorlet.errors import InvalidSetting
+from tensorlet.registry.store import Store, open_store
+from tensorlet.serving.service import ModelService
+from tensorlet.settings import Settings
+
+
+class Worker:
+    """Processes messages one after the other; keeps models and the connections to buckets between them."""
+
+    def __init__(
+        self, service: ModelService, results: Store, open_bucket: Callable[[str], Store] | None = None
+    ):
+        self.service = service
+        self.results = results
+        self._open_bucket = open_bucket or (lambda bucket: open_store(f"s3://{bucket}"))
+        self._buckets: dict[str, Store] = {}
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Worker":
+        """Raises InvalidSetting."""
+        if not settings.output:
+            raise InvalidSetting("TENSORLET_OUTPUT: expected the URI for the outputs, got nothing")
+        return cls(ModelService.from_settings(settings), open_store(settings.output))
+
+    def process(self, body: str) -> Iterator[Report]:
+        """Bring the outputs of every object in a message up to date; their reports, as they are ready.
+
+        Raises:
+            InvalidRequest: not a message of S3 or EventBridge.
+            StorageUnavailable, Conflict: deliver the message again later.
+        """
+        for name in keys_of(body):
+            if name.bucket not in self._buckets:
+                self._buckets[name.bucket] = self._open_bucket(name.bucket)
+            report = Job(self.service, self._buckets[name.bucket], self.results, name.key).run()
+            if report is not None:
+                yield report

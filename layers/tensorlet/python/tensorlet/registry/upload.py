@@ -1,0 +1,247 @@
+"""Writing an object of any size, whole or not at all and on a condition: what obstore cannot do by itself.
+
+An object of one part is one conditional put. A larger one goes to S3 as a multipart upload whose completion
+carries the condition, and on this machine to a file beside it which takes its name in the end. boto3 is
+imported only here and only for those: by batch, never on the predict path.
+Source: Amazon S3 User Guide, "How to prevent object overwrites with conditional writes".
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any, Protocol
+
+from tensorlet.errors import Conflict, StorageUnavailable
+from tensorlet.registry.store import Store
+
+PART_BYTES = 8 << 20  # S3 takes at most 10,000 parts of at least 5 MiB: objects of up to 78 GiB
+
+
+class Upload:
+    """An object in the making. The first part is held back until the end; memory is at most three parts."""
+
+    def __init__(self, store: Store, key: str, part_bytes: int = PART_BYTES):
+        self.store = store
+        self.key = key
+        self.size_bytes = 0
+        self._part_bytes = part_bytes
+        self._first = bytearray()
+        self._rest = bytearray()
+        self._parts: Parts | None = None
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises StorageUnavailable."""
+        self.size_bytes += len(data)
+        room = self._part_bytes - len(self._first)
+        self._first += data[:room]
+        self._rest += data[room:]
+        while len(self._rest) >= self._part_bytes:
+            self._send(self._part_bytes)
+
+    def commit(self, etag: str | None, head: bytes = b"") -> str:
+        """Make the object visible, with `head` in place of the first bytes written; returns its ETag.
+
+        `etag` is the condition: that of the object to replace, "" if there must be none, None for no condition.
+
+        Raises:
+            Conflict: the condition does not hold; nothing was changed.
+            StorageUnavailable.
+        """
+        if self._rest:
+            self._send(len(self._rest))
+        first = head + bytes(self._first[len(head) :])
+        if self._parts is None:
+            return _put(self.store, self.key, first, etag)
+        committed = self._parts.commit(first, etag)
+        self._parts = None
+        return committed
+
+    def abort(self) -> None:
+        """Drop what was not committed. What a crash leaves is invisible; a lifecycle rule removes it from S3."""
+        if self._parts is not None:
+            with suppress(Conflict, StorageUnavailable):
+                self._parts.abort()
+
+    def _send(self, size_bytes: int) -> None:
+        if self._parts is None:
+            self._parts = _parts(self.store, self.key, self._part_bytes)
+        self._parts.append(bytes(self._rest[:size_bytes]))
+        del self._rest[:size_bytes]
+
+
+class Parts(Protocol):
+    """Where the second and all later parts go until the first one follows, and with it the condition."""
+
+    def append(self, part: bytes) -> None: ...
+
+    def commit(self, first: bytes, etag: str | None) -> str: ...
+
+    def abort(self) -> None: ...
+
+
+def _parts(store: Store, key: str, part_bytes: int) -> Parts:
+    if store.uri.startswith("s3:"):
+        return S3Parts(store, key)
+    return FileParts(store, key, part_bytes) if store.uri.startswith("file:") else MemoryParts(store, key)
+
+
+def _put(store: Store, key: str, data: bytes, etag: str | None) -> str:
+    if etag is None:
+        return store.put(key, data)
+    return store.replace(key, data, etag) if etag else store.create(key, data)
+
+
+class MemoryParts:
+    """For tests: the memory store has no parts."""
+
+    def __init__(self, store: Store, key: str):
+        self.store = store
+        self.key = key
+        self.parts: list[bytes] = []
+
+    def append(self, part: bytes) -> None:
+        self.parts.append(part)
+
+    def commit(self, first: bytes, etag: str | None) -> str:
+        return _put(self.store, self.key, b"".join([first, *self.parts]), etag)
+
+    def abort(self) -> None:
+        self.parts.clear()
+
+
+class FileParts:
+    """A hidden file beside the object."""
+
+    def __init__(self, store: Store, key: str, part_bytes: int):
+        from pathlib import Path
+        from secrets import token_hex
+
+        self.store = store
+        self.key = key
+        self.target = Path(store.path(key))
+        self.hidden = self.target.parent / f".{self.target.name}.{token_hex(8)}.part"
+        with store.errors(key):
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.hidden.open("xb")
+            self.file.seek(part_bytes)
+
+    def append(self, part: bytes) -> None:
+        with self.store.errors(self.key):
+            self.file.write(part)
+
+    def commit(self, first: bytes, etag: str | None) -> str:
+        try:
+            with self.store.errors(self.key):
+                self.file.seek(0)
+                self.file.write(first)
+                self.file.close()
+                self._rename(etag)
+        finally:
+            self.abort()
+        return self.store.head(self.key).etag
+
+    def abort(self) -> None:
+        self.file.close()
+        self.hidden.unlink(missing_ok=True)
+
+    def _rename(self, etag: str | None) -> None:
+        if etag is None:
+            self.hidden.replace(self.target)
+        elif etag:
+            with self.store.locked(self.key):
+                self.store.expect(self.key, etag)
+                self.hidden.replace(self.target)
+        else:
+            try:
+                self.target.hardlink_to(self.hidden)  # unlike a rename, it fails if the name is taken
+            except FileExistsError:
+                raise Conflict(f"{self.store.uri}/{self.key} exists already") from None
+
+
+class S3Parts:
+    """A multipart upload, one part on its way while the next one is made."""
+
+    def __init__(self, store: Store, key: str):
+        self.store = store
+        self.key = key
+        self.target = s3_location(store, key)
+        self.sender = ThreadPoolExecutor(1)
+        self.sent: list[Future[dict[str, Any]]] = []
+        with _s3_errors(store, key):
+            self.id = s3_client().create_multipart_upload(**self.target)["UploadId"]
+
+    def append(self, part: bytes) -> None:
+        if self.sent:
+            self._wait(self.sent[-1])
+        self.sent.append(self.sender.submit(self._upload, len(self.sent) + 2, part))
+
+    def commit(self, first: bytes, etag: str | None) -> str:
+        condition = {} if etag is None else {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        with _s3_errors(self.store, self.key):
+            parts = [self._upload(1, first), *(part.result() for part in self.sent)]
+            done = s3_client().complete_multipart_upload(
+                **self.target, UploadId=self.id, MultipartUpload={"Parts": parts}, **condition
+            )
+        self.sender.shutdown()
+        return str(done["ETag"])
+
+    def abort(self) -> None:
+        self.sender.shutdown()
+        with _s3_errors(self.store, self.key):
+            s3_client().abort_multipart_upload(**self.target, UploadId=self.id)
+
+    def _upload(self, number: int, part: bytes) -> dict[str, Any]:
+        sent = s3_client().upload_part(**self.target, UploadId=self.id, PartNumber=number, Body=part)
+        return {"PartNumber": number, "ETag": sent["ETag"]}
+
+    def _wait(self, part: "Future[dict[str, Any]]") -> None:
+        with _s3_errors(self.store, self.key):
+            part.result()
+
+
+def remove_from_s3(store: Store, key: str, etag: str) -> None:
+    """A conditional delete. Raises Conflict, StorageUnavailable."""
+    with _s3_errors(store, key):
+        s3_client().delete_object(**s3_location(store, key), IfMatch=etag)
+
+
+def s3_location(store: Store, key: str) -> dict[str, str]:
+    """Bucket and full key of `key`, as boto3's keyword arguments."""
+    bucket, _, prefix = store.uri.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": f"{prefix}/{key}" if prefix else key}
+
+
+def s3_client() -> Any:
+    """boto3's client for the same environment as the store's: endpoint, region and credentials."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return _s3_client(endpoint, region)
+
+
+@cache
+def _s3_client(endpoint: str | None, region: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    style = {"addressing_style": "path"} if endpoint else {}
+    return boto3.client("s3", region_name=region, endpoint_url=endpoint or None, config=Config(s3=style))
+
+
+LOST = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NoSuchUpload"}
+
+
+@contextmanager
+def _s3_errors(store: Store, key: str) -> Iterator[None]:
+    """Translate what boto3 raises. A condition that fails and one that is still in doubt both mean: look again."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in LOST:
+            raise Conflict(f"{store.uri}/{key} was changed by somebody else") from None
+        raise StorageUnavailable(f"{store.uri}/{key}: {error}") from error
+    except BotoCoreError as error:
+        raise StorageUnavailable(f"{store.uri}/{key}: {error}") from error
