@@ -1,12 +1,15 @@
 """The application: a request in, a response out, whatever the transport."""
 
-from tensorlet.errors import PayloadTooLarge, TensorletError
+from tensorlet.errors import MethodNotAllowed, PayloadTooLarge, TensorletError
 from tensorlet.http.content_coding import MIN_COMPRESSED_BYTES, accepted_coding, compress, decompress
-from tensorlet.http.message import JSON, Request, Response
+from tensorlet.http.message import Request, Response, json_response
 from tensorlet.http.routes import match
 from tensorlet.http.status import RETRY_AFTER_S, status_of
-from tensorlet.protocols.json_body import dump_json
 from tensorlet.serving.service import ModelService
+
+MAX_MESSAGE = 1024  # characters of an error text: it may quote its caller
+# The answer to a browser that asks whether a page of another origin may call (Fetch standard, "CORS protocol").
+PREFLIGHT = {"access-control-allow-methods": "POST, GET", "access-control-allow-headers": "*"}
 
 
 class App:
@@ -22,14 +25,20 @@ class App:
             response = self._answer(request)
         except TensorletError as error:
             response = error_response(status_of(error), str(error))
+            if isinstance(error, MethodNotAllowed):
+                response.headers["allow"] = ", ".join(error.allowed)
         except Exception:
             log_failure(request)
             response = error_response(500, f"internal error; the log of request {request.id} says more")
         if request.id:
             response.headers["x-request-id"] = request.id
+        if self.limits.cors_origin:
+            response.headers["access-control-allow-origin"] = self.limits.cors_origin
         return response
 
     def _answer(self, request: Request) -> Response:
+        if request.method == "OPTIONS" and self.limits.cors_origin:
+            return Response(204, dict(PREFLIGHT))
         answer, names = match(request)
         limit = self.limits.max_body_bytes
         if len(request.body) > limit:
@@ -53,14 +62,16 @@ def compressed(response: Response, accept_encoding: str) -> Response:
 
 def error_response(status: int, message: str) -> Response:
     """`{"error": message}`, the shape both protocols share."""
-    headers = {"content-type": JSON}
-    if status in RETRY_AFTER_S:
-        headers["retry-after"] = RETRY_AFTER_S[status]
-    if status == 415:
-        headers["accept-encoding"] = "gzip, deflate"
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[: MAX_MESSAGE - 3]}..."
     # Names from the path can hold lone surrogates, which JSON text cannot.
     text = message.encode("utf-8", "backslashreplace").decode()
-    return Response(status, headers, dump_json({"error": text}))
+    response = json_response({"error": text}, status=status)
+    if status in RETRY_AFTER_S:
+        response.headers["retry-after"] = RETRY_AFTER_S[status]
+    if status == 415:
+        response.headers["accept-encoding"] = "gzip, deflate"
+    return response
 
 
 def log_failure(request: Request) -> None:

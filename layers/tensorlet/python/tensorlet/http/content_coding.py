@@ -7,6 +7,8 @@ from tensorlet.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncodin
 from tensorlet.tensors import Buffer
 
 WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+CHUNK_BYTES = 64 << 10
+MAX_MEMBERS = 8192  # of 64 KiB each, as block gzip makes them
 MIN_COMPRESSED_BYTES = 1024  # below this the header costs more than it saves
 
 
@@ -25,15 +27,31 @@ def decompress(body: Buffer, headers: Mapping[str, str], limit_bytes: int) -> Bu
         raise UnsupportedEncoding(
             f"Content-Encoding: expected gzip, deflate or identity, got {coding[:64]!r}"
         )
-    stream = zlib.decompressobj(WINDOW_BITS[coding])
     try:
-        plain = stream.decompress(body, limit_bytes + 1)
+        return _inflate(body, WINDOW_BITS[coding], limit_bytes)
     except zlib.error as error:
         raise InvalidRequest(f"body is not valid {coding}: {error}") from None
-    if len(plain) > limit_bytes:
-        raise PayloadTooLarge(f"body: expected at most {limit_bytes} bytes after {coding}, got more")
-    if not stream.eof or stream.unused_data:
-        raise InvalidRequest(f"body is not valid {coding}: it is cut short, or something follows it")
+
+
+def _inflate(body: Buffer, window_bits: int, limit_bytes: int) -> bytearray:
+    """The plain bytes of one stream, or of several gzip members after one another (RFC 1952, 2.2)."""
+    plain = bytearray()
+    members, stream = 1, zlib.decompressobj(window_bits)
+    for start in range(0, len(body), CHUNK_BYTES):  # in pieces: what is left of one is copied each time
+        piece: Buffer = memoryview(body)[start : start + CHUNK_BYTES]
+        while len(piece):
+            if stream.eof:
+                members, stream = members + 1, zlib.decompressobj(window_bits)
+                if window_bits != WINDOW_BITS["gzip"] or members > MAX_MEMBERS:
+                    raise InvalidRequest(
+                        "compressed body: something follows its end, or it has too many parts"
+                    )
+            plain += stream.decompress(piece, limit_bytes - len(plain) + 1)
+            if len(plain) > limit_bytes:
+                raise PayloadTooLarge(f"body: expected at most {limit_bytes} bytes decompressed, got more")
+            piece = stream.unused_data if stream.eof else stream.unconsumed_tail
+    if not stream.eof:
+        raise InvalidRequest("compressed body is cut short")
     return plain
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from tensorlet.protocols.json_body import dump_json
+
 
 class Request(NamedTuple):
     """`path` is as sent (percent-encoded), header names are lower case, `id` names the request in replies and logs."""
@@ -23,3 +25,8 @@ class Response(NamedTuple):
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
+
+
+def json_response(document: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
+    """`document` as JSON."""
+    return Response(status, {"content-type": JSON, **(headers or {})}, dump_json(document))

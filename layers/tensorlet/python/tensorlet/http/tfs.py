@@ -1,47 +1,52 @@
 """The routes of the TensorFlow Serving REST API.
 
-Source: tensorflow/serving, api_rest.md and http_rest_api_handler.cc.
+Source: tensorflow/serving, api_rest.md, http_rest_api_handler.cc, get_model_status.proto.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from tensorlet.errors import AliasNotFound, InvalidRequest, ModelNotFound, VersionNotFound
-from tensorlet.http.message import JSON, Request, Response
-from tensorlet.http.v2 import json_response
-from tensorlet.protocols import tfs
+from tensorlet.http.inference import infer as run
+from tensorlet.http.inference import model_headers
+from tensorlet.http.message import JSON, Request, Response, json_response
+from tensorlet.protocols import tfs, tfs_reply
 from tensorlet.registry.manifest import Manifest
-from tensorlet.signature import TensorSpec
+from tensorlet.serving.service import LoadedModel
+from tensorlet.signature import TensorSpec, quote
 from tensorlet.tensors import DATATYPES
 
 if TYPE_CHECKING:
     from tensorlet.http.app import App
 
 MAX_INT64 = 2**63 - 1
+# Our states as ModelVersionStatus has them, and the code of a version that ended in an error.
+STATES = {"READY": "AVAILABLE", "LOADING": "LOADING", "UNAVAILABLE": "END"}
 
 
 def predict(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
-    selector = _selector(request, version, label)
-    try:
-        loaded = app.service.model(model, selector)
-    except (ModelNotFound, VersionNotFound):
-        wanted = f"Specific({model}, {selector})" if version else f"Latest({model})"
-        raise ModelNotFound(f"Servable not found for request: {wanted}") from None
-    except AliasNotFound:
-        raise InvalidRequest(f"Unrecognized servable version label: {label}") from None
-    call = tfs.decode_predict(bytes(request.body), loaded.signature, app.limits)
-    outputs = loaded.infer(call.inputs)
-    body = tfs.encode_predict(call, outputs, loaded.signature)
-    headers = {
-        "content-type": JSON,
-        "tensorlet-model": loaded.name,
-        "tensorlet-artifact": loaded.artifact.files[0].path,
-    }
-    return Response(200, headers, body)
+    loaded = _servable(app, request, model, version, label)
+    signature = loaded.signature
+    body = run(
+        loaded,
+        lambda: tfs.decode_predict(bytes(request.body), signature, app.limits),
+        lambda call, outputs: tfs_reply.encode_predict(call, outputs, signature),
+    )
+    return _reply(loaded, body)
+
+
+def classify(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
+    return _examples(app, request, "classify", _servable(app, request, model, version, label))
+
+
+def regress(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
+    return _examples(app, request, "regress", _servable(app, request, model, version, label))
 
 
 def status(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
     """All versions, newest first; with a version or label only that one."""
     selector = _selector(request, version, label)
+    if app.limits.kserve_v1 and selector is None:
+        return json_response({"name": model, "ready": _is_ready(app, _release(app, model, None, None))})
     versions = (
         [_release(app, model, selector, label).version]
         if selector
@@ -50,34 +55,60 @@ def status(app: "App", request: Request, model: str, version: str | None, label:
     if not versions:
         raise ModelNotFound(f"Could not find any versions of model {model}")
     return json_response(
-        {
-            "model_version_status": [
-                {
-                    "version": str(number),
-                    "state": "AVAILABLE",
-                    "status": {"error_code": "OK", "error_message": ""},
-                }
-                for number in versions
-            ]
-        }
+        {"model_version_status": [_version_status(app, model, number) for number in versions]}
     )
 
 
 def metadata(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
     manifest = _release(app, model, _selector(request, version, label), label)
-    signature = {
-        "inputs": {spec.name: _tensor_info(spec) for spec in manifest.signature.inputs},
-        "outputs": {spec.name: _tensor_info(spec) for spec in manifest.signature.outputs},
-        "method_name": "tensorflow/serving/predict",
-        "defaults": {},
-    }
     return json_response(
         {
             "model_spec": {"name": manifest.model, "signature_name": "", "version": str(manifest.version)},
             # The doubled key is what TensorFlow Serving's SignatureDefMap message prints as.
-            "metadata": {"signature_def": {"signature_def": {tfs.DEFAULT_SIGNATURE: signature}}},
+            "metadata": {"signature_def": {"signature_def": _signature_defs(manifest)}},
         }
     )
+
+
+def models(app: "App", request: Request) -> Response:
+    """KServe V1's list; TensorFlow Serving knows no such route."""
+    if not app.limits.kserve_v1:
+        raise InvalidRequest("Missing model name in request.")
+    return json_response({"models": app.service.registry.models()})
+
+
+def _examples(app: "App", request: Request, method: str, loaded: LoadedModel) -> Response:
+    from tensorlet.protocols import tfs_examples  # few models need it
+
+    document = loaded.manifest.document
+    body = run(
+        loaded,
+        lambda: tfs_examples.decode_examples(
+            bytes(request.body), method, document, loaded.signature, app.limits
+        ),
+        lambda call, outputs: tfs_examples.encode_results(call, outputs, document.get("labels") or ()),
+    )
+    return _reply(loaded, body)
+
+
+def _reply(loaded: LoadedModel, body: bytes) -> Response:
+    headers = model_headers(loaded)
+    headers["content-type"] = JSON
+    return Response(200, headers, body)
+
+
+def _servable(
+    app: "App", request: Request, model: str, version: str | None, label: str | None
+) -> LoadedModel:
+    """The model to run; errors in TensorFlow Serving's words."""
+    selector = _selector(request, version, label)
+    try:
+        return app.service.model(model, selector)
+    except (ModelNotFound, VersionNotFound):
+        wanted = f"Specific({model}, {selector})" if version else f"Latest({model})"
+        raise ModelNotFound(f"Servable not found for request: {wanted}") from None
+    except AliasNotFound:
+        raise _unknown_label(label) from None
 
 
 def _selector(request: Request, version: str | None, label: str | None) -> str | None:
@@ -86,7 +117,7 @@ def _selector(request: Request, version: str | None, label: str | None) -> str |
         return label
     if not version.isascii() or not version.isdecimal():
         raise InvalidRequest(f"Malformed request: {request.method} {request.path}")
-    if int(version) > MAX_INT64:
+    if len(version) > 19 or int(version) > MAX_INT64:
         raise InvalidRequest(f"Failed to convert version: {version} to numeric.")
     return version
 
@@ -99,7 +130,52 @@ def _release(app: "App", model: str, selector: str | None, label: str | None) ->
     except VersionNotFound:
         raise VersionNotFound(f"Could not find version {selector} of model {model}") from None
     except AliasNotFound:
-        raise InvalidRequest(f"Unrecognized servable version label: {label}") from None
+        raise _unknown_label(label) from None
+
+
+def _unknown_label(label: str | None) -> InvalidRequest:
+    return InvalidRequest(f"Unrecognized servable version label: {quote(label or '')[1:-1]}")
+
+
+def _version_status(app: "App", model: str, version: int) -> dict[str, Any]:
+    state = app.service.state(model, version)
+    error_code = "FAILED_PRECONDITION" if state.reason else "OK"
+    return {
+        "version": str(version),
+        "state": STATES[state.name],
+        "status": {"error_code": error_code, "error_message": state.reason},
+    }
+
+
+def _is_ready(app: "App", manifest: Manifest) -> bool:
+    return app.service.state(manifest.model, manifest.version).name == "READY"
+
+
+def _signature_defs(manifest: Manifest) -> dict[str, Any]:
+    from tensorlet.protocols.tfs_examples import find_roles
+
+    defs: dict[str, Any] = {tfs.DEFAULT_SIGNATURE: _predict_def(manifest)}
+    for name, role in find_roles(manifest.document).items():
+        if name == tfs.DEFAULT_SIGNATURE:  # predict and this method answer under the same name
+            continue
+        outputs = {"classes": role.classes, "scores": role.scores, "outputs": role.values}
+        specs = {spec.name: spec for spec in manifest.signature.outputs}
+        defs[name] = {
+            "inputs": {"inputs": _tensor_info(TensorSpec("inputs", "BYTES", (-1,)))},
+            "outputs": {part: _tensor_info(specs[output]) for part, output in outputs.items() if output},
+            "method_name": f"tensorflow/serving/{role.method}",
+            "defaults": {},
+        }
+    return defs
+
+
+def _predict_def(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "inputs": {spec.name: _tensor_info(spec) for spec in manifest.signature.inputs},
+        "outputs": {spec.name: _tensor_info(spec) for spec in manifest.signature.outputs},
+        "method_name": "tensorflow/serving/predict",
+        "defaults": {},
+    }
 
 
 def _tensor_info(spec: TensorSpec) -> dict[str, Any]:

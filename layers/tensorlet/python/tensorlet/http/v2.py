@@ -1,37 +1,52 @@
 """The routes of the Open Inference Protocol (V2). Source: inference_rest.md, and Triton for what it leaves open."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tensorlet import __version__
-from tensorlet.errors import InvalidRequest, ModelUnavailable
-from tensorlet.http.message import JSON, OCTETS, Request, Response
-from tensorlet.protocols import v2
-from tensorlet.protocols.json_body import dump_json
+from tensorlet.errors import InvalidRequest, ModelUnavailable, UnsupportedFeature
+from tensorlet.http.inference import infer as run
+from tensorlet.http.inference import model_headers
+from tensorlet.http.message import JSON, OCTETS, Request, Response, json_response
+from tensorlet.protocols import v2, v2_reply
 from tensorlet.registry.manifest import Manifest
 
 if TYPE_CHECKING:
     from tensorlet.http.app import App
 
-EXTENSIONS = ["binary_tensor_data", "classification"]
+# Names from Triton's server metadata; only what works is in the list.
+EXTENSIONS = [
+    "classification",
+    "model_repository",
+    "model_configuration",
+    "binary_tensor_data",
+    "statistics",
+    "generate",
+]
 JSON_SIZE_HEADER = "inference-header-content-length"
+# SageMaker's spelling carries the size in the media type, which survives proxies that drop unknown headers.
+SAGEMAKER_BINARY = "application/vnd.sagemaker-triton.binary+json;json-header-size="
 PLATFORMS = {"onnx": "onnx_onnxv1", "tflite": "tensorflow_tflite"}
 
 
 def infer(app: "App", request: Request, model: str, version: str | None) -> Response:
     loaded = app.service.model(model, version)
-    call = v2.decode_infer(request.body, json_size(request.headers), loaded.signature, app.limits)
-    outputs = loaded.infer(call.inputs)
-    labels = loaded.manifest.document.get("labels") or {}
-    reply = v2.encode_infer(loaded.manifest.model, loaded.manifest.version, call, outputs, labels)
-    headers = {
-        "content-type": JSON,
-        "tensorlet-model": loaded.name,
-        "tensorlet-artifact": loaded.artifact.files[0].path,
-    }
-    if reply.json_size is not None:
-        headers["content-type"] = OCTETS
-        headers[JSON_SIZE_HEADER] = str(reply.json_size)
-    return Response(200, headers, reply.body)
+    manifest, headers = loaded.manifest, request.headers
+    reply = run(
+        loaded,
+        lambda: v2.decode_infer(request.body, json_size(headers), loaded.signature, app.limits),
+        lambda call, outputs: v2_reply.encode_infer(
+            manifest.model, manifest.version, call, outputs, manifest.document.get("labels") or ()
+        ),
+    )
+    answer = model_headers(loaded)
+    if reply.json_size is None:
+        answer["content-type"] = JSON
+    elif JSON_SIZE_HEADER not in headers and _sagemaker_size(headers.get("content-type", "")):
+        answer["content-type"] = f"{SAGEMAKER_BINARY}{reply.json_size}"
+    else:
+        answer["content-type"] = OCTETS
+        answer[JSON_SIZE_HEADER] = str(reply.json_size)
+    return Response(200, answer, reply.body)
 
 
 def server_metadata(app: "App", request: Request) -> Response:
@@ -59,33 +74,52 @@ def model_metadata(app: "App", request: Request, model: str, version: str | None
         {
             "name": manifest.model,
             "versions": [str(number) for number in versions],
-            "platform": PLATFORMS[artifact.format],
+            "platform": platform(artifact.format, model),
             **manifest.signature.to_json(),
             "properties": {"artifact": artifact.files[0].path, "sha256": artifact.files[0].sha256},
         },
-        {"tensorlet-model": f"{manifest.model}/{manifest.version}"},
+        model_header(manifest),
     )
 
 
 def model_ready(app: "App", request: Request, model: str, version: str | None) -> Response:
-    """Ready means: the manifest is there and a runtime here serves one of its artifacts, loaded or not."""
-    manifest: Manifest = app.service.release(model, version).manifest
-    if manifest.artifact(app.limits.runtime).format not in PLATFORMS:
-        raise ModelUnavailable(f"{model}: no runtime here serves its artifacts")
-    return json_response(
-        {"name": manifest.model, "ready": True}, {"tensorlet-model": f"{manifest.model}/{manifest.version}"}
-    )
+    """Ready means: the manifest is there, a runtime here serves one of its artifacts, and none was refused."""
+    manifest = app.service.release(model, version).manifest
+    platform(manifest.artifact(app.limits.runtime).format, model)
+    state = app.service.state(manifest.model, manifest.version)
+    if state.name == "UNAVAILABLE":
+        raise ModelUnavailable(f"model {model!r} is not ready: {state.reason}")
+    return json_response({"name": manifest.model, "ready": True}, model_header(manifest))
 
 
-def json_response(document: Any, headers: dict[str, str] | None = None) -> Response:
-    return Response(200, {"content-type": JSON, **(headers or {})}, dump_json(document))
+def unsupported(app: "App", request: Request, **names: str | None) -> Response:
+    """Tracing, log settings and shared memory belong to a server that is one long-lived machine."""
+    raise UnsupportedFeature(f"{request.path}: not supported by this server")
+
+
+def platform(format: str, model: str) -> str:
+    """The protocol's name of an artifact's format. Raises ModelUnavailable."""
+    if format not in PLATFORMS:
+        raise ModelUnavailable(f"model {model!r}: no runtime here serves the format {format!r}")
+    return PLATFORMS[format]
+
+
+def model_header(manifest: Manifest) -> dict[str, str]:
+    return {"tensorlet-model": f"{manifest.model}/{manifest.version}"}
 
 
 def json_size(headers: dict[str, str]) -> int | None:
     """The length of the JSON before binary tensors, None where there are none. Raises InvalidRequest."""
     text = headers.get(JSON_SIZE_HEADER)
     if text is None:
-        return None
+        text = _sagemaker_size(headers.get("content-type", ""))
+        if text is None:
+            return None
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
         raise InvalidRequest(f"{JSON_SIZE_HEADER}: expected a number of bytes, got {text[:64]!r}")
     return int(text)
+
+
+def _sagemaker_size(content_type: str) -> str | None:
+    _, found, size = content_type.replace(" ", "").lower().partition(SAGEMAKER_BINARY)
+    return size.partition(";")[0] if found else None

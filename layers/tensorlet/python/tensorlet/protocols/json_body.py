@@ -13,10 +13,15 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tensorlet.errors import InvalidJson
+from tensorlet.errors import InvalidJson, PayloadTooLarge
+from tensorlet.settings import Settings
 from tensorlet.tensors import Buffer, Shape
 
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# Possessive, and a string may lack its end: a body of many quotes is still read once, from left to right.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_MAX_DIMENSIONS = 32
+_KEPT_PARSER_BYTES = 8 << 20  # a parser holds some times the bytes of its largest document
 
 
 class Numbers(NamedTuple):
@@ -27,14 +32,28 @@ class Numbers(NamedTuple):
     shape: Shape
 
 
-def parse_json(body: bytes, max_depth: int) -> Any:
-    """The document as Python values. Raises InvalidJson."""
-    if body.count(b"[") + body.count(b"{") > max_depth:
-        _check_depth(body, max_depth)
+def parse_json(body: bytes, limits: Settings, first: bool = False) -> Any:
+    """The document as Python values; with `first`, whatever follows it is ignored, as TensorFlow Serving does.
+
+    Raises:
+        InvalidJson: not JSON, nested too deeply, or text with half a surrogate pair.
+        PayloadTooLarge: more values than the limit.
+    """
+    check_elements(body, limits)
+    if body.count(b"[") + body.count(b"{") > limits.max_json_depth:
+        _check_depth(body, limits.max_json_depth)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _parse_carefully(body)
+        return _parse_carefully(body, first)
+
+
+def check_elements(body: bytes, limits: Settings) -> None:
+    """Raises PayloadTooLarge for more values than the limit, before any is parsed; commas are counted for them."""
+    if len(body) // 2 > limits.max_json_elements and body.count(b",") >= limits.max_json_elements:
+        raise PayloadTooLarge(
+            f"body: expected at most {limits.max_json_elements} values in JSON, got more; use binary tensors"
+        )
 
 
 def dump_json(document: Any) -> bytes:
@@ -44,14 +63,18 @@ def dump_json(document: Any) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode() if b"null" in text else text
 
 
-def number_arrays(body: bytes, extract: Callable[[Any, "ArrayReader"], Any]) -> Any:
+def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayReader"], Any]) -> Any:
     """What `extract(document, reader)` makes of a simdjson document, or None where it, or simdjson, declines.
 
     `extract` raises Declined for anything out of the ordinary. It must not keep parts of the document: the parser
     and its memory are used again.
+
+    Raises:
+        PayloadTooLarge: more values than the limit.
     """
     import simdjson  # 18 ms of a cold start that binary requests need not pay
 
+    check_elements(body, limits)
     parser = _PARSERS.pop() if _PARSERS else simdjson.Parser()
     try:
         reader = ArrayReader()
@@ -61,7 +84,8 @@ def number_arrays(body: bytes, extract: Callable[[Any, "ArrayReader"], Any]) -> 
             return None
     except (Declined, ValueError, TypeError, RuntimeError, KeyError, IndexError):
         return None  # and the parser is dropped: the traceback still holds parts of its document
-    _PARSERS.append(parser)
+    if len(body) <= _KEPT_PARSER_BYTES:
+        _PARSERS.append(parser)
     return result
 
 
@@ -103,29 +127,37 @@ def _even_shape(array: Any) -> Shape:
         shape.append(length)
         if length == 0 or type(level[0][0]) is not kind:
             return tuple(shape)
+        if len(shape) >= _MAX_DIMENSIONS:
+            raise Declined
         if len(shape) > 1 and len(level) * length > 4096:
             raise Declined  # more lists than this cost more than the careful lane saves
         level = [item for items in level for item in items]
 
 
-def _parse_carefully(body: bytes) -> Any:
+def _parse_carefully(body: bytes, first: bool) -> Any:
     if not body.strip():
         raise InvalidJson("JSON Parse error: The document is empty")
     try:
-        return json.loads(body.decode())
+        text = body.decode()
+        document = json.JSONDecoder().raw_decode(text.lstrip(" \t\r\n"))[0] if first else json.loads(text)
+        if _ESCAPED_SURROGATE.search(body):
+            json.dumps(document, ensure_ascii=False).encode()  # half a pair has no UTF-8
     except UnicodeDecodeError as error:
         raise InvalidJson(f"JSON Parse error: Invalid value: not UTF-8 at byte {error.start}") from None
+    except UnicodeEncodeError:
+        raise InvalidJson("JSON Parse error: Invalid value: a string holds half a surrogate pair") from None
     except (ValueError, RecursionError) as error:
         raise InvalidJson(f"JSON Parse error: Invalid value: {error}") from None
+    return document
 
 
 def _check_depth(body: bytes, max_depth: int) -> None:
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(body):
         token = match[0]
-        if token in b"[{":
+        if token in (b"[", b"{"):
             depth += 1
             if depth > max_depth:
                 raise InvalidJson(f"JSON nesting depth exceeds maximum allowed limit ({max_depth})")
-        elif token in b"]}":
+        elif token in (b"]", b"}"):
             depth -= 1

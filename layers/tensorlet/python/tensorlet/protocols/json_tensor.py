@@ -31,7 +31,7 @@ def nested_values(data: Any) -> tuple[Shape, list[Any]]:
         below: list[Any] = []
         for item in level:
             if not isinstance(item, list):
-                raise InvalidTensor(f"Expecting list but got {_json_type(item)} at depth {len(shape)}")
+                raise InvalidTensor(f"Expecting list but got {json_type(item)} at depth {len(shape)}")
             if len(item) != length:
                 raise InvalidTensor(f"Expecting tensor size: {length} but got: {len(item)}")
             below += item
@@ -74,9 +74,9 @@ def nest(values: list[Any], shape: Shape) -> Any:
     """Row-major `values` as lists nested in `shape`; a 0-d shape gives the bare value."""
     if not shape:
         return values[0]
-    for length in reversed(shape[1:]):
-        count = len(values) // length if length else prod(shape[:-1])
-        values = [values[i * length : (i + 1) * length] for i in range(count)]
+    for axis in range(len(shape) - 1, 0, -1):
+        length = shape[axis]
+        values = [values[i * length : (i + 1) * length] for i in range(prod(shape[:axis]))]
     return values
 
 
@@ -115,9 +115,11 @@ _CASTS: dict[tuple[str, str], Callable[[Buffer], Buffer]] = {
 }
 
 
-def _json_type(value: Any) -> str:
+def json_type(value: Any) -> str:
+    """What JSON calls the type of `value`."""
     names = {
         dict: "object",
+        list: "array",
         str: "string",
         bool: "boolean",
         int: "number",

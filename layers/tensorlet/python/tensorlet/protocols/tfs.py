@@ -1,17 +1,13 @@
-"""The TensorFlow Serving REST API: predict requests to tensors, tensors to replies.
+"""Predict requests of the TensorFlow Serving REST API, to tensors.
 
 Sources: tensorflow/serving g3doc/api_rest.md, util/json_tensor.cc. Error texts follow json_tensor.cc.
 """
 
-import re
-from array import array
-from base64 import b64decode
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tensorlet.errors import InvalidRequest, InvalidTensor
-from tensorlet.protocols.json_body import ArrayReader, Declined, dump_json, number_arrays, parse_json
-from tensorlet.protocols.json_tensor import nest, nested_values, shorten, tensor_from_json
+from tensorlet.protocols.json_body import ArrayReader, Declined, Numbers, number_arrays, parse_json
+from tensorlet.protocols.json_tensor import nested_values, shorten, tensor_from_json
 from tensorlet.settings import Settings
 from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import DATATYPES, Tensor
@@ -30,17 +26,19 @@ def decode_predict(body: bytes, signature: Signature, limits: Settings) -> Predi
     """A predict request in row (`instances`) or columnar (`inputs`) form.
 
     Raises:
-        InvalidJson, InvalidRequest, InvalidTensor.
+        InvalidJson, InvalidRequest, InvalidTensor, PayloadTooLarge.
     """
     document = None
     if len(signature.inputs) == 1:
         spec = signature.inputs[0]
-        document = number_arrays(body, lambda document, reader: _fast_document(document, reader, spec))
+        document = number_arrays(
+            body, limits, lambda document, reader: _fast_document(document, reader, spec)
+        )
     if document is None:
-        document = parse_json(body, limits.max_json_depth)
-    if not isinstance(document, dict):
-        raise InvalidRequest("JSON Value: Is not object")
-    _check_signature_name(document)
+        document = parse_object(body, limits)
+    name = signature_name(document)
+    if name != DEFAULT_SIGNATURE:
+        raise unknown_signature(name)
     row, columnar = "instances" in document, "inputs" in document
     if row and columnar:
         raise InvalidRequest(
@@ -52,71 +50,44 @@ def decode_predict(body: bytes, signature: Signature, limits: Settings) -> Predi
     return PredictRequest(decode(document["instances" if row else "inputs"], signature), row)
 
 
-def encode_predict(request: PredictRequest, outputs: Mapping[str, Tensor], signature: Signature) -> bytes:
-    """The reply in the form of the request: bare values for one output, objects for several.
-
-    Raises:
-        InvalidTensor: outputs that cannot be rows, or that JSON cannot carry.
-    """
-    values = {spec.name: json_value(outputs[spec.name], spec.name) for spec in signature.outputs}
-    if not request.row:
-        return dump_json({"outputs": values if len(values) > 1 else next(iter(values.values()))})
-    _check_rows(outputs, signature)
-    if len(values) == 1:
-        return dump_json({"predictions": next(iter(values.values()))})
-    rows = zip(*values.values(), strict=True)
-    return dump_json({"predictions": [dict(zip(values, row, strict=True)) for row in rows]})
+def parse_object(body: bytes, limits: Settings) -> dict[str, Any]:
+    """The request's JSON object; bytes after it are ignored. Raises InvalidJson, InvalidRequest, PayloadTooLarge."""
+    document = parse_json(body, limits, first=True)
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"JSON Value: {shorten(document)} Is not object")
+    return document
 
 
-def json_value(tensor: Tensor, name: str) -> Any:
-    """A tensor as nested JSON values; strings of an output named `..._bytes` as {"b64": ...}. Raises InvalidTensor."""
-    if tensor.datatype in ("FP16", "BF16"):
-        raise InvalidTensor(
-            f"Failed to write JSON value for tensor type: {DATATYPES[tensor.datatype].tensorflow}"
-        )
-    if tensor.datatype == "FP32":
-        values: list[Any] = shortest_floats(tensor)
-    elif tensor.datatype == "BYTES":
-        values = _json_strings(tensor.data, name)
-    else:
-        values = tensor.tolist()
-    return nest(values, tensor.shape)
+def signature_name(document: dict[str, Any]) -> str:
+    """The signature a request names, `serving_default` where it names none. Raises InvalidRequest."""
+    name = document.get("signature_name", DEFAULT_SIGNATURE)
+    if not isinstance(name, str):
+        raise InvalidRequest("'signature_name' key must be a string value.")
+    return name or DEFAULT_SIGNATURE
 
 
-def shortest_floats(tensor: Tensor) -> list[float]:
-    """FP32 elements as the shortest decimals that read back as the same float32.
-
-    Six digits where they do, as TensorFlow Serving prints them; a float64 of the same bits would be 17.
-    """
-    exact = tensor.tolist()
-    short = [float(f"{value:.6g}") for value in exact]
-    for index, value in enumerate(array("f", short)):
-        if value != exact[index]:
-            short[index] = next(
-                candidate
-                for digits in (7, 8, 9)
-                if array("f", [candidate := float(f"{exact[index]:.{digits}g}")])[0] == exact[index]
-                or digits == 9
-            )
-    return short
+def unknown_signature(name: str) -> InvalidRequest:
+    return InvalidRequest(f'Serving signature name: "{name[:256]}" not found in signature def')
 
 
 def decode_values(data: Any, spec: TensorSpec) -> Tensor:
     """Nested JSON values for one input, {"b64": ...} for a string anywhere. Raises InvalidTensor."""
     where = f"input {spec.name!r}"
     kind = DATATYPES[spec.datatype].kind
+    if isinstance(data, Numbers):
+        return tensor_from_json(data, spec.datatype, None, where)
     if spec.datatype in ("FP16", "BF16"):
         raise InvalidTensor(
             f"{where}: JSON values for {DATATYPES[spec.datatype].tensorflow} are not supported"
         )
     if kind == "bytes":
-        data = _decode_base64(data)
+        data = decode_base64(data)
     elif isinstance(data, list):
         _, values = nested_values(data)
         wrong = [value for value in values if isinstance(value, str | dict | type(None))]
         if wrong:
             expected = DATATYPES[spec.datatype].numpy.removesuffix("32")
-            raise InvalidTensor(f"JSON Value: {shorten(wrong[0])[:256]} not of expected type: {expected}")
+            raise InvalidTensor(f"JSON Value: {shorten(wrong[0])} not of expected type: {expected}")
     return tensor_from_json(data, spec.datatype, None, where)
 
 
@@ -137,17 +108,7 @@ def _fast_document(document: Any, reader: ArrayReader, spec: TensorSpec) -> dict
     return found
 
 
-def _check_signature_name(document: dict[str, Any]) -> None:
-    name = document.get("signature_name", DEFAULT_SIGNATURE)
-    if not isinstance(name, str):
-        raise InvalidRequest("'signature_name' key must be a string value.")
-    if name not in ("", DEFAULT_SIGNATURE):
-        raise InvalidRequest(f'Serving signature name: "{name}" not found in signature def')
-
-
 def _decode_instances(instances: Any, signature: Signature) -> dict[str, Tensor]:
-    from tensorlet.protocols.json_body import Numbers
-
     if isinstance(instances, Numbers):
         return {signature.inputs[0].name: decode_values(instances, signature.inputs[0])}
     if not isinstance(instances, list):
@@ -161,7 +122,7 @@ def _decode_instances(instances: Any, signature: Signature) -> dict[str, Tensor]
         raise InvalidRequest(
             f"Expecting value/list but got object at item {objects.index(True)} of input list"
         )
-    if len(signature.inputs) > 1:
+    if len(signature.inputs) != 1:
         raise InvalidRequest(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per"
             " tensorinfo_map"
@@ -187,7 +148,7 @@ def _decode_objects(instances: list[Any], objects: list[bool], signature: Signat
 
 def _decode_inputs(inputs: Any, signature: Signature) -> dict[str, Tensor]:
     if not isinstance(inputs, dict) or set(inputs) == {"b64"}:
-        if len(signature.inputs) > 1:
+        if len(signature.inputs) != 1:
             raise InvalidRequest(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per"
                 " tensorinfo_map"
@@ -199,42 +160,18 @@ def _decode_inputs(inputs: Any, signature: Signature) -> dict[str, Tensor]:
     return {spec.name: decode_values(inputs[spec.name], spec) for spec in signature.inputs}
 
 
-def _decode_base64(data: Any) -> Any:
-    """`data` with each {"b64": ...} in it as bytes. Raises InvalidTensor."""
+def decode_base64(data: Any) -> Any:
+    """`data` with each {"b64": ...} in it as bytes, padded or not. Raises InvalidTensor."""
     if isinstance(data, list):
-        return [_decode_base64(item) for item in data]
+        return [decode_base64(item) for item in data]
     if not isinstance(data, dict):
         return data
-    if set(data) != {"b64"} or not isinstance(data["b64"], str):
+    if data.keys() != {"b64"} or not isinstance(data["b64"], str):
         raise InvalidTensor(f'JSON Value: expected a string or {{"b64": string}}, got {shorten(data)}')
-    text = re.sub(r"=+$", "", data["b64"])
+    import pybase64
+
+    text = data["b64"].rstrip("=")
     try:
-        return b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
         raise InvalidTensor("Unable to base64 decode") from None
-
-
-def _json_strings(elements: list[bytes], name: str) -> list[Any]:
-    if name.endswith("_bytes"):
-        from base64 import b64encode
-
-        return [{"b64": b64encode(element).decode()} for element in elements]
-    try:
-        return [element.decode() for element in elements]
-    except UnicodeDecodeError:
-        raise InvalidTensor(
-            f"Tensor name: {name} holds bytes that are not UTF-8; an output named ..._bytes is sent as base64"
-        ) from None
-
-
-def _check_rows(outputs: Mapping[str, Tensor], signature: Signature) -> None:
-    rows = None
-    for spec in signature.outputs:
-        shape = outputs[spec.name].shape
-        if not shape:
-            raise InvalidTensor(f"Tensor name: {spec.name} has no shape information")
-        if rows is not None and shape[0] != rows:
-            raise InvalidTensor(
-                f"Tensor name: {spec.name} has inconsistent batch size: {shape[0]} expecting: {rows}"
-            )
-        rows = shape[0]

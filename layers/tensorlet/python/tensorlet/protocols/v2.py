@@ -1,23 +1,24 @@
-"""The Open Inference Protocol (V2): inference requests to tensors, tensors to inference replies.
+"""Inference requests of the Open Inference Protocol (V2), to tensors.
 
-Sources: open-inference-protocol inference_rest.md; Triton's extension_binary_data.md and
-extension_classification.md. Error texts follow Triton's.
+Sources: open-inference-protocol inference_rest.md; Triton's extension_binary_data.md, extension_classification.md
+and extension_parameters.md. Error texts follow Triton's.
 """
 
-from collections.abc import Mapping
 from math import prod
 from typing import Any, NamedTuple
 
 from tensorlet.errors import InvalidRequest, InvalidTensor, SignatureMismatch
-from tensorlet.protocols.binary_tensor import decode_binary, encode_binary
-from tensorlet.protocols.json_body import ArrayReader, Declined, dump_json, number_arrays, parse_json
+from tensorlet.protocols.binary_tensor import decode_binary
+from tensorlet.protocols.json_body import ArrayReader, Declined, number_arrays, parse_json
 from tensorlet.protocols.json_tensor import shorten, tensor_from_json
 from tensorlet.settings import Settings
-from tensorlet.signature import DYNAMIC, Signature, TensorSpec, quote
-from tensorlet.tensors import DATATYPES, Buffer, Shape, Tensor
+from tensorlet.signature import Signature, quote
+from tensorlet.tensors import DATATYPES, Shape, Tensor
 
 BINARY_ONLY = ("FP16", "BF16")  # datatypes that JSON cannot carry, both ways
 MAX_DIM = 2**31 - 1
+MAX_DIMENSIONS = 32
+RESERVED_PARAMETERS = "triton_"  # a prefix, extension_parameters.md
 
 
 class RequestedOutput(NamedTuple):
@@ -32,13 +33,6 @@ class InferRequest(NamedTuple):
     outputs: tuple[RequestedOutput, ...]
 
 
-class InferReply(NamedTuple):
-    """`json_size` is the length of the JSON before the binary tensors, or None when there are none."""
-
-    body: Buffer
-    json_size: int | None
-
-
 def decode_infer(
     body: bytes | memoryview, json_size: int | None, signature: Signature, limits: Settings
 ) -> InferRequest:
@@ -47,13 +41,13 @@ def decode_infer(
     Binary tensors are views of `body`, not copies.
 
     Raises:
-        InvalidJson, InvalidTensor, InvalidRequest, SignatureMismatch.
+        InvalidJson, InvalidTensor, InvalidRequest, SignatureMismatch, PayloadTooLarge.
     """
     if json_size == 0:
-        return _decode_raw(memoryview(body), signature)
+        return _raw_request(memoryview(body), signature)
     if json_size is None:
         text, binary = bytes(body), memoryview(b"")
-        document = number_arrays(text, _fast_document) or parse_json(text, limits.max_json_depth)
+        document = number_arrays(text, limits, _fast_document) or parse_json(text, limits)
     else:
         if not 0 < json_size <= len(body):
             raise InvalidRequest(
@@ -61,69 +55,8 @@ def decode_infer(
             )
         view = memoryview(body)
         binary = view[json_size:]
-        document = parse_json(bytes(view[:json_size]), limits.max_json_depth)
+        document = parse_json(bytes(view[:json_size]), limits)
     return _decode_document(document, binary, signature, limits)
-
-
-def encode_infer(
-    model: str,
-    version: int,
-    request: InferRequest,
-    outputs: Mapping[str, Tensor],
-    labels: Mapping[str, list[str]],
-) -> InferReply:
-    """The reply to `request`; outputs asked for as binary follow the JSON in their order.
-
-    `labels` are the class labels of outputs that have some.
-
-    Raises:
-        InvalidTensor: an output that JSON cannot carry and that was not asked for as binary.
-    """
-    document: dict[str, Any] = {"model_name": model, "model_version": str(version)}
-    if request.id:
-        document["id"] = request.id
-    entries: list[dict[str, Any]] = []
-    raws: list[Buffer] = []
-    for wanted in request.outputs:
-        tensor = outputs[wanted.name]
-        if wanted.classification:
-            tensor = classify(tensor, wanted.classification, labels.get(wanted.name, []), wanted.name)
-        entry: dict[str, Any] = {
-            "name": wanted.name,
-            "datatype": tensor.datatype,
-            "shape": list(tensor.shape),
-        }
-        if wanted.binary:
-            raw = encode_binary(tensor)
-            raws.append(raw)
-            entry["parameters"] = {"binary_data_size": memoryview(raw).nbytes}
-        else:
-            entry["data"] = _json_values(tensor, wanted.name)
-        entries.append(entry)
-    document["outputs"] = entries
-    text = dump_json(document)
-    return InferReply(b"".join((text, *raws)), len(text)) if raws else InferReply(text, None)
-
-
-def classify(tensor: Tensor, count: int, labels: list[str], name: str) -> Tensor:
-    """The `count` greatest elements of each row as BYTES `value:index[:label]`, greatest first.
-
-    Raises:
-        InvalidTensor: a datatype that cannot be ranked.
-    """
-    if tensor.datatype in (*BINARY_ONLY, "BYTES", "BOOL"):
-        raise InvalidTensor(f"output {name!r}: classification is not supported for {tensor.datatype}")
-    classes = tensor.shape[-1] if tensor.shape else 1
-    values = tensor.tolist()
-    kept = min(count, classes)
-    elements: list[bytes] = []
-    for start in range(0, len(values), classes or 1):
-        row = values[start : start + classes]
-        for index in sorted(range(len(row)), key=row.__getitem__, reverse=True)[:kept]:
-            label = f":{labels[index]}" if index < len(labels) else ""
-            value = f"{row[index]:f}" if isinstance(row[index], float) else row[index]
-            elements.append(f"{value}:{index}{label}".encode())
-    return Tensor("BYTES", (*tensor.shape[:-1], kept), elements)
 
 
 def _fast_document(document: Any, reader: ArrayReader) -> dict[str, Any]:
@@ -166,8 +99,6 @@ def _decode_document(
     if not isinstance(document, dict):
         raise InvalidRequest(f"inference request: expected a JSON object, got {shorten(document)}")
     id = _member(document, "id", str, "")
-    if not id.isascii():
-        _check_text(id)
     inputs: dict[str, Tensor] = {}
     offset = 0
     for index, item in enumerate(_member(document, "inputs", list)):
@@ -176,7 +107,7 @@ def _decode_document(
             raise InvalidRequest(f"{where}: expected an object, got {shorten(item)}")
         name = _member(item, "name", str, where=where)
         if name in inputs:
-            raise InvalidRequest(f"input {name!r} already exists in request")
+            raise InvalidRequest(f"input {quote(name)} already exists in request")
         tensor, offset = _decode_input(item, name, binary, offset, limits)
         inputs[name] = tensor
     if offset != binary.nbytes:
@@ -184,6 +115,8 @@ def _decode_document(
             f"unexpected additional input data: expected {offset} bytes after the JSON, got {binary.nbytes}"
         )
     parameters = _member(document, "parameters", dict, {})
+    if parameters:
+        _check_parameters(parameters)
     default = _member(parameters, "binary_data_output", bool, False, "parameters")
     return InferRequest(id, inputs, _decode_outputs(document, default, signature))
 
@@ -192,7 +125,7 @@ def _decode_input(
     item: dict[str, Any], name: str, binary: memoryview, offset: int, limits: Settings
 ) -> tuple[Tensor, int]:
     """One input, and the offset in `binary` behind it."""
-    where = f"input {name!r}"
+    where = f"input {quote(name)}"
     datatype = _member(item, "datatype", str, where=where)
     if datatype not in DATATYPES:
         raise InvalidTensor(
@@ -223,12 +156,14 @@ def _decode_input(
 
 
 def _decode_shape(dims: list[Any], datatype: str, where: str, limits: Settings) -> Shape:
+    if len(dims) > MAX_DIMENSIONS:
+        raise InvalidTensor(f"{where}: expected at most {MAX_DIMENSIONS} dimensions, got {len(dims)}")
     for dim in dims:
         if type(dim) is not int or not 0 <= dim <= MAX_DIM:
             raise InvalidTensor(f"{where}: expected dimensions from 0 to {MAX_DIM}, got {shorten(dims)}")
     # Zero-size tensors too: NumPy multiplies the other dimensions.
     size = prod(dim for dim in dims if dim) * max(1, DATATYPES[datatype].size_bytes)
-    if size > limits.max_tensor_bytes or len(dims) > 32:
+    if size > limits.max_tensor_bytes:
         raise InvalidTensor(
             f"{where}: shape {shorten(dims)} declares {size} bytes, over the limit of {limits.max_tensor_bytes}"
         )
@@ -265,55 +200,23 @@ def _decode_outputs(
     return tuple(outputs.values())
 
 
-def _decode_raw(body: memoryview, signature: Signature) -> InferRequest:
-    """The whole body is the one input; its shape follows from its length, and all outputs are binary."""
-    if len(signature.inputs) != 1:
-        raise SignatureMismatch(
-            "Raw request must only have 1 input (found 1) to be deduced but got"
-            f" {len(signature.inputs)} inputs in the model's signature"
-        )
-    spec = signature.inputs[0]
-    tensor = _raw_tensor(body, spec)
+def _raw_request(body: memoryview, signature: Signature) -> InferRequest:
+    """The whole body is the one input, and all outputs are binary."""
+    from tensorlet.protocols.v2_raw import decode_raw
+
     outputs = tuple(RequestedOutput(output.name, True, 0) for output in signature.outputs)
-    return InferRequest("", {spec.name: tensor}, outputs)
+    return InferRequest("", decode_raw(body, signature), outputs)
 
 
-def _raw_tensor(body: memoryview, spec: TensorSpec) -> Tensor:
-    shape = list(spec.shape)
-    if len(shape) > 1 and shape[0] == DYNAMIC and DYNAMIC in shape[1:]:
-        shape[0] = 1  # a batch of one is assumed where another dimension varies too
-    if spec.datatype == "BYTES":
-        if [dim for dim in shape if dim != DYNAMIC] not in ([], [1]) or len(shape) > 2:
-            raise SignatureMismatch(
-                f"For BYTE datatype raw input {spec.name!r}, the model must have input shape [1]"
+def _check_parameters(parameters: dict[str, Any]) -> None:
+    """The request's own parameters: plain values, and none that a server keeps for itself."""
+    for name, value in parameters.items():
+        if type(value) not in (str, int, float, bool):
+            raise InvalidRequest(
+                f"parameter {quote(name)}: expected a string, a number or a boolean, got {shorten(value)}"
             )
-        return Tensor("BYTES", (1,) * len(shape), [bytes(body)])
-    if shape.count(DYNAMIC) > 1:
-        raise SignatureMismatch(
-            f"The shape of the raw input {spec.name!r} can not be deduced because there are more than one"
-            " variable-sized dimension"
-        )
-    known = prod(dim for dim in shape if dim != DYNAMIC) * DATATYPES[spec.datatype].size_bytes
-    if DYNAMIC in shape:
-        shape[shape.index(DYNAMIC)] = body.nbytes // known if known else 0
-    return decode_binary(body, spec.datatype, tuple(shape), f"raw input {spec.name!r}")
-
-
-def _json_values(tensor: Tensor, name: str) -> list[Any]:
-    """The flat values of an output, as Triton answers. Raises InvalidTensor."""
-    if tensor.datatype in BINARY_ONLY:
-        raise InvalidTensor(
-            f"sending {tensor.datatype} data via JSON is not supported. Please use the binary data format for"
-            f" output {name!r}"
-        )
-    if tensor.datatype != "BYTES":
-        return tensor.tolist()
-    try:
-        return [element.decode() for element in tensor.data]
-    except UnicodeDecodeError:
-        raise InvalidTensor(
-            f"output {name!r} holds bytes that are not UTF-8. Please use the binary data format for it"
-        ) from None
+        if name.startswith(RESERVED_PARAMETERS):
+            raise InvalidRequest(f"parameter {quote(name)}: names that begin with 'triton_' are reserved")
 
 
 _MISSING = object()
@@ -333,10 +236,3 @@ def _member(document: dict[str, Any], name: str, kind: type, default: Any = _MIS
 
 
 _JSON_NAMES = {str: "a string", int: "an integer", bool: "true or false", list: "an array", dict: "an object"}
-
-
-def _check_text(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest("id: expected text, got a lone surrogate") from None
