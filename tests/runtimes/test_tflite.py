@@ -1,4 +1,7 @@
-"""LiteRT behind the interface; the files with real models are made by tests/data/generate_tflite.py."""
+"""LiteRT behind the interface; the files with real models are made by tests/data/generate_tflite.py.
+
+Both ways into the runtime are held to the same tests: its C library, and its Python API.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,10 +11,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorlet.errors import ArtifactRefused
-from tensorlet.runtimes import load_session
-from tensorlet.runtimes.tflite import batches
+from tensorlet.runtimes import load_session, tflite_c, tflite_python
+from tensorlet.runtimes.tflite import TFLiteSession, batches
 from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import Tensor
+
+
+@pytest.fixture(params=["c", "python"])
+def open_session(request, monkeypatch):
+    used = []
+    original = {"c": tflite_c.open_graphs, "python": tflite_python.open_graphs}[request.param]
+    module = {"c": tflite_c, "python": tflite_python}[request.param]
+    if request.param == "python":
+        monkeypatch.setattr(tflite_c, "open_graphs", lambda model: [])
+
+    def spy(*arguments):
+        graphs = original(*arguments)
+        used.extend(graphs)
+        return graphs
+
+    monkeypatch.setattr(module, "open_graphs", spy)
+    yield lambda model, signature=None: TFLiteSession(model, signature, 1)
+    assert used, "the other way into the runtime was taken"
+
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -31,20 +53,20 @@ def doubled(session, rows: int) -> None:
 
 @pytest.mark.parametrize("name", ["dynamic", "batch1", "signatures"])
 @pytest.mark.parametrize("rows", [0, 1, 2, 7, 8, 9, 33])
-def test_any_batch_is_answered_whatever_the_file_has(name, rows):
+def test_any_batch_is_answered_whatever_the_file_has(open_session, name, rows):
     signature = Signature((TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("y", "FP32", (-1, 3)),))
 
-    doubled(load_session("tflite", model(name), signature), rows)
+    doubled(open_session(model(name), signature), rows)
 
 
-def test_several_batch_sizes_are_one_signature_for_the_caller():
-    assert load_session("tflite", model("signatures")).signature == Signature(
+def test_several_batch_sizes_are_one_signature_for_the_caller(open_session):
+    assert open_session(model("signatures")).signature == Signature(
         inputs=(TensorSpec("x", "FP32", (-1, 3)),), outputs=(TensorSpec("y", "FP32", (-1, 3)),)
     )
 
 
-def test_interpreters_are_guarded_against_threads():
-    session = load_session("tflite", model("dynamic"))
+def test_interpreters_are_guarded_against_threads(open_session):
+    session = open_session(model("dynamic"))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda rows: doubled(session, rows % 5 + 1), range(400)))

@@ -25,18 +25,19 @@ class InferenceSession(Protocol):
 
 
 def load_session(
-    format: str, model: Any, signature: Signature | None = None, threads: int = 1
+    format: str, model: Any, signature: Signature | None = None, threads: int = 1, *, prepack: bool = True
 ) -> InferenceSession:
     """Open `model`, a buffer of the file's bytes or its path as `str`, in the runtime of its format.
 
     `signature` is the caller's view, from the manifest: a TFLite file with a fixed batch takes any batch if
-    that says so. None reads it from the file.
+    that says so. None reads it from the file. Without `prepack`, ONNX Runtime uses weights as they lie in the
+    file instead of copying them into its own order: a large model starts at once and runs somewhat slower.
 
     Raises:
         ArtifactRefused: the runtime cannot open the file, or there is no such format.
     """
     if format == "onnx":
-        return _onnx_session(model, signature, threads)
+        return _onnx_session(model, signature, threads, prepack)
     if format == "tflite":
         from tensorlet.runtimes.tflite import TFLiteSession
 
@@ -44,7 +45,19 @@ def load_session(
     raise ArtifactRefused(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
 
 
-def _onnx_session(model: Any, signature: Signature | None, threads: int) -> InferenceSession:
+def onnx_runtime_version() -> str:
+    """The release of ONNX Runtime that serves here."""
+    from tensorlet.runtimes.onnx import load_api
+
+    try:
+        return load_api().version
+    except OSError:
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+
+def _onnx_session(model: Any, signature: Signature | None, threads: int, prepack: bool) -> InferenceSession:
     from tensorlet.runtimes.onnx import OnnxSession, load_api
 
     try:
@@ -52,5 +65,5 @@ def _onnx_session(model: Any, signature: Signature | None, threads: int) -> Infe
     except OSError:
         from tensorlet.runtimes.onnx_python import OnnxPythonSession
 
-        return OnnxPythonSession(model, signature, threads)
-    return OnnxSession(model, signature, threads)
+        return OnnxPythonSession(model, signature, threads, prepack)
+    return OnnxSession(model, signature, threads, prepack)

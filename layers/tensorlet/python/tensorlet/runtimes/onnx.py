@@ -114,7 +114,7 @@ RETURNS = {
 class OnnxSession:
     """An ONNX model; ONNX Runtime sessions are safe to run from several threads."""
 
-    def __init__(self, model: Any, signature: Signature | None, threads: int):
+    def __init__(self, model: Any, signature: Signature | None, threads: int, prepack: bool = True):
         api = self._api = load_api()
         self._session = c_void_p()
         options = c_void_p()
@@ -122,6 +122,8 @@ class OnnxSession:
             api.check(api.CreateSessionOptions(byref(options)))
             api.check(api.SetSessionLogSeverityLevel(options, ERRORS_ONLY))
             api.check(api.SetIntraOpNumThreads(options, threads))
+            if not prepack:
+                api.check(api.AddSessionConfigEntry(options, b"session.disable_prepacking", b"1"))
             self._open(model, options)
             self.signature = signature or self._read_signature()
         except _StatusError as error:
@@ -211,7 +213,9 @@ class _Api:
     def __init__(self, library: CDLL):
         base = library.OrtGetApiBase
         base.restype = POINTER(_ApiBase)
-        table_address = base().contents.GetApi(API_VERSION)
+        api_base = base().contents
+        self.version: str = api_base.GetVersionString().decode()
+        table_address = api_base.GetApi(API_VERSION)
         if not table_address:
             raise OSError(f"the ONNX Runtime library is older than C API version {API_VERSION}")
         last = max(place for place, _ in FUNCTIONS.values())

@@ -31,7 +31,7 @@ BFLOAT16 = 16  # TensorProto.DataType, onnx.proto
 class OnnxPythonSession:
     """An ONNX model; ONNX Runtime sessions are safe to run from several threads."""
 
-    def __init__(self, model: Any, signature: Signature | None, threads: int):
+    def __init__(self, model: Any, signature: Signature | None, threads: int, prepack: bool = True):
         # Otherwise OpenBLAS starts a thread for each core when NumPy is imported: a third of a cold start.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         import onnxruntime
@@ -39,6 +39,8 @@ class OnnxPythonSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only: a warning is a log line that nobody asked for
+        if not prepack:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         try:
             source = model if isinstance(model, str) else bytes(model)
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

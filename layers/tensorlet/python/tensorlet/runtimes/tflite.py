@@ -2,96 +2,62 @@
 
 A TFLite file may have a batch of fixed size, or several signatures that differ only in it (`b1`, `b8`, `b32`).
 The caller sees one model that takes any batch: rows are cut into pieces, the last padded up to a size there is.
+
+Graphs run through LiteRT's C library where we know it (`tflite_c`: no NumPy on the cold path), and through its
+Python API otherwise (`tflite_python`: several threads, strings, shapes that depend on values).
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
-from tensorlet.errors import ArtifactRefused, InferenceFailed
+from tensorlet.errors import InferenceFailed
 from tensorlet.signature import DYNAMIC, Signature, TensorSpec
-from tensorlet.tensors import FROM_NUMPY, Tensor
+from tensorlet.tensors import DATATYPES, Tensor, element_count
+
+
+class Graph(Protocol):
+    """One signature of a TFLite file, to be run by one thread at a time."""
+
+    signature: Signature
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Raises InferenceFailed."""
+        ...
 
 
 class TFLiteSession:
     """A TFLite model. Interpreters are not thread-safe, and silently so: one lock guards each."""
 
     def __init__(self, model: Any, signature: Signature | None, threads: int):
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # see runtimes/onnx.py
-        from ai_edge_litert.interpreter import Interpreter
-
-        try:
-            source = {"model_path": model} if isinstance(model, str) else {"model_content": bytes(model)}
-            self._interpreter = Interpreter(**source, num_threads=threads)
-            graphs = _graphs(self._interpreter)
-        except Exception as error:  # ValueError and RuntimeError; a broken file can raise others
-            raise ArtifactRefused(f"LiteRT cannot open the model: {_reason(error)}") from error
+        graphs = _open_graphs(model, threads)
         self._lock = Lock()
-        # Graphs by the batch they take, DYNAMIC for any.
-        self._graphs = {graph.batch: graph for graph in graphs}
-        self.signature = signature or _caller_view(graphs)
+        self._graphs = {_batch(graph.signature): graph for graph in graphs}
+        self.signature = signature or _caller_view([graph.signature for graph in graphs])
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
-        try:
-            with self._lock:
-                results = self._run(arrays)
-        except (RuntimeError, ValueError) as error:
-            raise InferenceFailed(f"LiteRT: {_reason(error)}") from error
-        return {spec.name: Tensor.from_numpy(results[spec.name]) for spec in self.signature.outputs}
+        with self._lock:
+            if not self.signature.batched:
+                return next(iter(self._graphs.values())).run(inputs)
+            rows = inputs[self.signature.inputs[0].name].shape[0]
+            if rows == 0:
+                return {spec.name: _empty(spec) for spec in self.signature.outputs}
+            if DYNAMIC in self._graphs:
+                return self._graphs[DYNAMIC].run(inputs)
+            return self._run_pieces(inputs, rows)
 
-    def _run(self, arrays: dict[str, Any]) -> dict[str, Any]:
-        import numpy as np
-
-        if not self.signature.batched:
-            return next(iter(self._graphs.values())).run(arrays)
-        rows = len(next(iter(arrays.values())))
-        if rows == 0:
-            return self._empty()
-        if DYNAMIC in self._graphs:
-            return self._graphs[DYNAMIC].run(arrays)
+    def _run_pieces(self, inputs: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
         pieces = []
         for start, size in batches(rows, sorted(self._graphs)):
-            piece = {name: _padded(array[start : start + size], size) for name, array in arrays.items()}
-            results = self._graphs[size].run(piece)
-            pieces.append({name: result[: rows - start] for name, result in results.items()})
-        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-
-    def _empty(self) -> dict[str, Any]:
-        """The outputs of an empty batch, which LiteRT cannot run."""
-        import numpy as np
-
-        from tensorlet.tensors import DATATYPES
-
-        empty = {}
-        for spec in self.signature.outputs:
-            if DYNAMIC in spec.shape[1:]:
-                raise InferenceFailed(f"LiteRT: the shape of {spec.name!r} is unknown for an empty batch")
-            dtype: Any = DATATYPES[spec.datatype].numpy
-            empty[spec.name] = np.empty((0, *spec.shape[1:]), dtype)
-        return empty
+            outputs = self._graphs[size].run({name: _piece(t, start, size) for name, t in inputs.items()})
+            pieces.append(
+                {name: _piece(tensor, 0, min(size, rows - start)) for name, tensor in outputs.items()}
+            )
+        return {spec.name: _joined([piece[spec.name] for piece in pieces]) for spec in self.signature.outputs}
 
 
-class _Graph:
-    """One signature of the file, or its main graph where it names none."""
-
-    def __init__(
-        self, inputs: dict[str, Any], outputs: dict[str, Any], run: Callable[[dict[str, Any]], dict[str, Any]]
-    ):
-        self.signature = Signature(
-            tuple(_spec(name, detail) for name, detail in inputs.items()),
-            tuple(_spec(name, detail) for name, detail in outputs.items()),
-        )
-        self.run = run
-        batches = {
-            spec.shape[0] if spec.shape else 0 for spec in self.signature.inputs + self.signature.outputs
-        }
-        self.batch = batches.pop() if len(batches) == 1 else 0
-
-
-def batches(rows: int, sizes: list[int]) -> Iterator[tuple[int, int]]:
-    """Cut `rows` into (start, size) with `sizes` ascending: the largest that fits, the smallest that holds the rest."""
+def batches(rows: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cut `rows` into (start, size): the largest of the ascending `sizes`, then the smallest that holds the rest."""
     start = 0
     while start < rows:
         left = rows - start
@@ -100,62 +66,26 @@ def batches(rows: int, sizes: list[int]) -> Iterator[tuple[int, int]]:
         start += size
 
 
-def _padded(rows: Any, size: int) -> Any:
-    """`rows` with its last row repeated up to `size`: real values, so that nothing odd is computed."""
-    import numpy as np
+def _open_graphs(model: Any, threads: int) -> Sequence[Graph]:
+    from tensorlet.runtimes import tflite_c
 
-    missing = size - len(rows)
-    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
+    if threads == 1 and (graphs := tflite_c.open_graphs(model)):
+        return graphs
+    from tensorlet.runtimes import tflite_python
 
-
-def _graphs(interpreter: Any) -> list[_Graph]:
-    names = interpreter.get_signature_list()
-    if not names:
-        return [_main_graph(interpreter)]
-    graphs = []
-    for name in names:
-        runner = interpreter.get_signature_runner(name)
-        graphs.append(_Graph(runner.get_input_details(), runner.get_output_details(), _keyword_call(runner)))
-    return graphs
+    return tflite_python.open_graphs(model, threads)
 
 
-def _keyword_call(runner: Any) -> Any:
-    return lambda arrays: runner(**arrays)
+def _batch(signature: Signature) -> int:
+    """The batch size of a graph: DYNAMIC for any, 0 where its tensors have none in common."""
+    sizes = {spec.shape[0] if spec.shape else 0 for spec in signature.inputs + signature.outputs}
+    return sizes.pop() if len(sizes) == 1 else 0
 
 
-def _main_graph(interpreter: Any) -> _Graph:
-    """The graph of a file without signatures; its tensors go by their own names."""
-    inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
-    outputs = {detail["name"]: detail for detail in interpreter.get_output_details()}
-
-    def run(arrays: dict[str, Any]) -> dict[str, Any]:
-        for name, array in arrays.items():
-            interpreter.resize_tensor_input(inputs[name]["index"], array.shape, strict=True)
-        interpreter.allocate_tensors()
-        for name, array in arrays.items():
-            interpreter.set_tensor(inputs[name]["index"], array)
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(detail["index"]) for name, detail in outputs.items()}
-
-    return _Graph(inputs, outputs, run)
-
-
-def _spec(name: str, detail: dict[str, Any]) -> TensorSpec:
-    """Raises ValueError for an element type that no V2 datatype stands for."""
-    import numpy as np
-
-    kind = np.dtype(detail["dtype"])
-    datatype = "BYTES" if kind.kind in "OSU" else FROM_NUMPY.get(kind.name)
-    if datatype is None:
-        raise ValueError(f"{name!r} has elements of {kind}; only V2 datatypes can be served")
-    dims = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
-    return TensorSpec(name, datatype, tuple(int(dim) for dim in dims))
-
-
-def _caller_view(graphs: list[_Graph]) -> Signature:
+def _caller_view(signatures: list[Signature]) -> Signature:
     """The signature of the file; several batch sizes are one batch of any size."""
-    first = graphs[0].signature
-    if len(graphs) == 1:
+    first = signatures[0]
+    if len(signatures) == 1:
         return first
 
     def any_batch(spec: TensorSpec) -> TensorSpec:
@@ -164,5 +94,36 @@ def _caller_view(graphs: list[_Graph]) -> Signature:
     return Signature(tuple(map(any_batch, first.inputs)), tuple(map(any_batch, first.outputs)))
 
 
-def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _piece(tensor: Tensor, start: int, size: int) -> Tensor:
+    """Rows `start` to `start + size`; those beyond the end repeat the last: real values, so nothing odd is computed."""
+    rows, *rest = tensor.shape
+    missing = max(0, start + size - rows)
+    shape = (size, *rest)
+    if tensor.datatype == "BYTES":
+        count = element_count(rest)
+        elements = tensor.data[start * count : (start + size) * count]
+        return Tensor("BYTES", shape, elements + tensor.data[(rows - 1) * count :] * missing)
+    row_bytes = element_count(rest) * DATATYPES[tensor.datatype].size_bytes
+    data = memoryview(tensor.data).cast("B") if row_bytes else memoryview(b"")
+    piece = data[start * row_bytes : (start + size) * row_bytes]
+    if missing:
+        return Tensor(tensor.datatype, shape, b"".join((piece, *[data[(rows - 1) * row_bytes :]] * missing)))
+    return Tensor(tensor.datatype, shape, piece)
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    """Pieces one after the other along the first dimension."""
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    shape = (sum(piece.shape[0] for piece in pieces), *first.shape[1:])
+    if first.datatype == "BYTES":
+        return Tensor("BYTES", shape, [element for piece in pieces for element in piece.data])
+    return Tensor(first.datatype, shape, b"".join(piece.data for piece in pieces))
+
+
+def _empty(spec: TensorSpec) -> Tensor:
+    """The output for an empty batch, which LiteRT cannot run. Raises InferenceFailed where its shape is unknown."""
+    if DYNAMIC in spec.shape[1:]:
+        raise InferenceFailed(f"LiteRT: the shape of {spec.name!r} is unknown for an empty batch")
+    return Tensor(spec.datatype, (0, *spec.shape[1:]), [] if spec.datatype == "BYTES" else b"")
