@@ -82,7 +82,7 @@ class Tensor(NamedTuple):
         if not values.flags.c_contiguous:
             values = values.copy(order="C")
         # A zero-size or 0-d array cannot be cast to bytes by memoryview.
-        data = memoryview(values).cast("B") if values.ndim and values.size else values.tobytes()
+        data = values.data.cast("B") if values.ndim and values.size else values.tobytes()
         return cls(name, shape, data)
 
     def numpy(self) -> "np.ndarray[Any, Any]":
