@@ -109,11 +109,14 @@ def _claim_version(store: Store, model: str) -> int:
     for _ in range(ATTEMPTS):
         taken = [int(name) for name in store.folder(model).folders if VERSION_NUMBER.fullmatch(name)]
         version = max(taken, default=0) + 1
+        claim = f"{model}/{version}/{CLAIM}"
         try:
-            store.create(f"{model}/{version}/{CLAIM}", now().encode())
-            return version
+            store.create(claim, now().encode())
         except Conflict:
             continue
+        if version not in Registry([store]).versions(model):
+            return version
+        store.delete(claim)  # published, and its claim removed, since we looked
     raise Conflict(f"no version of {model!r} could be claimed in {ATTEMPTS} attempts")
 
 
