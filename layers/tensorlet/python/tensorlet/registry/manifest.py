@@ -21,6 +21,14 @@ class ArtifactFile(NamedTuple):
     sha256: str
 
 
+class FastStart(NamedTuple):
+    """Says of an artifact that it is another one in a form which starts faster: weights in a file of their own,
+    which is mapped and not read, and a graph optimised beforehand by one release of ONNX Runtime for itself."""
+
+    of: str  # the id of the other one
+    runtime_version: str
+
+
 class Artifact(NamedTuple):
     """One servable form of a version: an ONNX or TFLite file, and the files it needs beside it."""
 
@@ -28,6 +36,7 @@ class Artifact(NamedTuple):
     format: str  # onnx or tflite
     precision: str
     files: tuple[ArtifactFile, ...]  # the model file first
+    fast_start: FastStart | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -64,7 +73,8 @@ class Manifest(NamedTuple):
     def artifact(self, runtime: str = "") -> Artifact:
         """The artifact to serve: the first one of the format `runtime`, else the default.
 
-        A model with only one of the two formats is served in that one, whatever `runtime` says.
+        A model with only one of the two formats is served in that one, whatever `runtime` says. It is never
+        a fast-start variant: those come after the artifact they are made of.
 
         Raises:
             ArtifactRefused: the manifest names a default which it does not have.
@@ -77,12 +87,26 @@ class Manifest(NamedTuple):
                 return artifact
         raise ArtifactRefused(f"manifest is not valid: no artifact {self.default_artifact!r}")
 
+    def fast_start(self, artifact: Artifact) -> Artifact | None:
+        """The variant of `artifact` that starts faster, if it was published with one."""
+        for variant in self.artifacts:
+            if variant.fast_start and variant.fast_start.of == artifact.id:
+                return variant
+        return None
+
 
 def _artifact(document: Mapping[str, Any]) -> Artifact:
     files = tuple(map(_file, document["files"]))
     if not files:
         raise ValueError("artifact without files")
-    return Artifact(str(document["id"]), str(document["format"]), str(document["precision"]), files)
+    fast_start = document.get("fast_start")
+    return Artifact(
+        str(document["id"]),
+        str(document["format"]),
+        str(document["precision"]),
+        files,
+        FastStart(str(fast_start["of"]), str(fast_start["runtime_version"])) if fast_start else None,
+    )
 
 
 def _file(document: Mapping[str, Any]) -> ArtifactFile:

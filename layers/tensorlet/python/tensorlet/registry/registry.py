@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tensorlet.errors import (
@@ -42,15 +42,46 @@ class Release(NamedTuple):
         """
         from hashlib import sha256
 
-        where = f"{self.name}/{file.path}"
         try:
             data = self.store.get(f"{self.name}/{file.path}").data
         except ObjectNotFound:
-            raise ArtifactRefused(f"{where}: the file is missing from the registry") from None
-        digest = sha256(data).hexdigest()
-        if digest != file.sha256:
-            raise ArtifactRefused(f"{where}: expected sha256 {file.sha256}, got {digest}")
+            raise self._missing(file) from None
+        self._check(file, sha256(data))
         return data
+
+    def save(self, file: ArtifactFile, path: str) -> None:
+        """Write one file to `path`, a piece at a time; checked, and refused, as by `read`."""
+        with open(path, "wb") as target:  # noqa: PTH123  # no pathlib on the cold path
+            self._each_chunk(file, target.write)
+
+    def local_folder(self, files: Sequence[ArtifactFile]) -> str | None:
+        """Where `files` lie on this machine, checked as by `read`; None where the store is not on this machine."""
+        if not self.store.uri.startswith("file:"):
+            return None
+        for file in files:
+            self._each_chunk(file, len)
+        return self.store.path(self.name)
+
+    def _each_chunk(self, file: ArtifactFile, use: Callable[[bytes], Any]) -> None:
+        from hashlib import sha256
+
+        digest = sha256()
+        try:
+            for chunk in self.store.chunks(f"{self.name}/{file.path}"):
+                digest.update(chunk)
+                use(chunk)
+        except ObjectNotFound:
+            raise self._missing(file) from None
+        self._check(file, digest)
+
+    def _check(self, file: ArtifactFile, digest: Any) -> None:
+        if digest.hexdigest() != file.sha256:
+            raise ArtifactRefused(
+                f"{self.name}/{file.path}: expected sha256 {file.sha256}, got {digest.hexdigest()}"
+            )
+
+    def _missing(self, file: ArtifactFile) -> ArtifactRefused:
+        return ArtifactRefused(f"{self.name}/{file.path}: the file is missing from the registry")
 
 
 class Aliases(NamedTuple):

@@ -14,6 +14,7 @@ from tensorlet.errors import Conflict, InvalidSetting, ObjectNotFound, StorageUn
 if TYPE_CHECKING:
     from tensorlet.registry.upload import Upload
 
+CHUNK_BYTES = 4 << 20
 RETRIES = 3  # obstore's default of ten keeps a request waiting for seconds when storage is down
 
 
@@ -54,6 +55,16 @@ class Store:
         with self.errors(key):
             result = obstore.get(self.backend, key)
             return StoredObject(result.bytes(), result.meta["e_tag"] or "")
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """The object in pieces of some megabytes, for one that need not be in memory as a whole.
+
+        Raises ObjectNotFound.
+        """
+        import obstore
+
+        with self.errors(key):
+            yield from obstore.get(self.backend, key).stream(min_chunk_size=CHUNK_BYTES)
 
     def get_if_changed(self, key: str, etag: str) -> StoredObject | None:
         """The object, or None while it is still the one read under `etag`. Raises ObjectNotFound."""

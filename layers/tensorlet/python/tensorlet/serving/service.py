@@ -1,14 +1,15 @@
 """The model service: what every edge (HTTP, batch, command line) calls to get a model and run it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tensorlet.errors import ArtifactRefused, NotFound, StorageUnavailable
-from tensorlet.registry.manifest import Artifact, Manifest
+from tensorlet.registry.manifest import Artifact, ArtifactFile, Manifest
 from tensorlet.registry.registry import NO_ALIASES, Aliases, Registry, Release, check_model_name
-from tensorlet.runtimes import InferenceSession, load_session
+from tensorlet.runtimes import InferenceSession, load_session, onnx_runtime_version
 from tensorlet.serving.cache import ByteLRU
 from tensorlet.serving.statistics import Statistics
 from tensorlet.settings import Settings
@@ -156,7 +157,7 @@ class ModelService:
     def _load(self, name: str, version: int) -> tuple[LoadedModel, int]:
         key = (name, version)
         release = self._release(name, version)
-        artifact = release.manifest.artifact(self.settings.runtime)
+        artifact = fastest(release.manifest, release.manifest.artifact(self.settings.runtime))
         try:
             session = open_artifact(release, artifact, self.settings.threads)
         except ArtifactRefused as error:
@@ -176,26 +177,59 @@ def open_artifact(release: Release, artifact: Artifact, threads: int) -> Inferen
     """
     try:
         if len(artifact.files) == 1:
-            model: Any = release.read(artifact.files[0])
+            model = release.read(artifact.files[0])
             return load_session(artifact.format, model, release.manifest.signature, threads)
-        from tempfile import TemporaryDirectory
-
-        # Weights beside the model file are found by path; the runtime has read or mapped them when it is open.
-        with TemporaryDirectory(prefix="tensorlet-") as folder:
+        folder = release.local_folder(artifact.files)
+        if folder is not None:
+            return _open_in(folder, release, artifact, threads)
+        # The runtime has read or mapped the files when it is open; a mapped file lives on without its name.
+        with temporary_folder(artifact.files) as folder:
             for file in artifact.files:
-                _write(f"{folder}/{file.path}", release.read(file))
-            return load_session(
-                artifact.format, f"{folder}/{artifact.files[0].path}", release.manifest.signature, threads
-            )
+                release.save(file, f"{folder}/{file.path}")
+            return _open_in(folder, release, artifact, threads)
     except ArtifactRefused as error:
         where = f"{release.name}/{artifact.files[0].path}"
         text = str(error)
         raise ArtifactRefused(text if text.startswith(release.name) else f"{where}: {text}") from error
 
 
-def _write(path: str, data: Any) -> None:
+def fastest(manifest: Manifest, artifact: Artifact) -> Artifact:
+    """The fast-start variant of `artifact` where it was made for the runtime that serves here, else `artifact`."""
+    variant = manifest.fast_start(artifact)
+    if variant is None or variant.fast_start is None:
+        return artifact
+    return variant if variant.fast_start.runtime_version == onnx_runtime_version() else artifact
+
+
+def _open_in(folder: str, release: Release, artifact: Artifact, threads: int) -> InferenceSession:
+    """Open an artifact of several files by path: the model file finds its weights beside it."""
+    return load_session(
+        artifact.format,
+        f"{folder}/{artifact.files[0].path}",
+        release.manifest.signature,
+        threads,
+        prepack=artifact.fast_start is None,
+    )
+
+
+@contextmanager
+def temporary_folder(files: Sequence[ArtifactFile]) -> Iterator[str]:
+    """A folder of our own, with room for `files`, until the end of a `with`.
+
+    `tempfile` would do it after 40 ms of imports.
+    """
     import os
 
-    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120  # no pathlib on the cold path
-    with open(path, "wb") as file:  # noqa: PTH123
-        file.write(data)
+    root = f"{os.environ.get('TMPDIR') or '/tmp'}/tensorlet-{os.urandom(8).hex()}"
+    paths = [f"{root}/{file.path}" for file in files]
+    folders = sorted({root, *(path.rpartition("/")[0] for path in paths)})  # a folder before those inside it
+    try:
+        for folder in folders:
+            os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103  # no pathlib on the cold path
+        yield root
+    finally:
+        for path in paths:
+            if os.path.exists(path):  # noqa: PTH110
+                os.remove(path)  # noqa: PTH107
+        for folder in reversed(folders):
+            os.rmdir(folder)  # noqa: PTH106
