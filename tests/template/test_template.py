@@ -1,0 +1,296 @@
+"""The promises of template.yaml that no linter checks."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import cfn_yaml
+from tensorlet.settings import SETTINGS
+
+ROOT = Path(__file__).parents[2]
+# Through JSON, so that intrinsics are plain dicts: {"Ref": ...}, {"Fn::GetAtt": [...]}, {"Fn::Sub": ...}.
+TEMPLATE: dict[str, Any] = json.loads(json.dumps(cfn_yaml.load(str(ROOT / "template.yaml"))))
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+FUNCTIONS = ["PredictFunction", "BatchFunction"]
+BUCKETS = ["RegistryBucket", "InputBucket", "OutputBucket"]
+
+
+def properties(logical_id: str) -> dict[str, Any]:
+    return RESOURCES[logical_id]["Properties"]  # type: ignore[no-any-return]
+
+
+def of_type(kind: str) -> dict[str, Any]:
+    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    return [
+        statement
+        for policy in properties(role)["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def attribute(logical_id: str, name: str = "Arn") -> dict[str, Any]:
+    return {"Fn::GetAtt": [logical_id, name]}
+
+
+# ---------------------------------------------------------------- functions
+
+
+def test_functions_and_handlers_have_the_agreed_names():
+    assert set(of_type("AWS::Serverless::Function")) == set(FUNCTIONS)
+    for name, folder in [("PredictFunction", "functions/predict"), ("BatchFunction", "functions/batch")]:
+        assert (properties(name)["CodeUri"], properties(name)["Handler"]) == (folder, "app.handler")
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "RuntimeLayer", "TensorletLayer"])
+def test_what_is_built_by_make_has_its_target_for_every_architecture(name):
+    resource = RESOURCES[name]
+    assert resource["Metadata"]["BuildMethod"] == "makefile"
+    source = resource["Properties"].get("CodeUri") or resource["Properties"]["ContentUri"]
+    context = resource["Metadata"].get("ContextPath", {"Fn::Sub": source})["Fn::Sub"]
+
+    for architecture in TEMPLATE["Parameters"]["Architecture"]["AllowedValues"]:
+        makefile = ROOT / context.replace("${Architecture}", architecture) / "Makefile"
+        assert f"\nbuild-{name}:\n" in makefile.read_text()
+
+
+def variables(function: str) -> dict[str, Any]:
+    common = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    own = properties(function).get("Environment", {}).get("Variables", {})
+    return {**common, **own}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_variable_given_to_a_function_is_one_it_reads(function):
+    known = {setting.key for setting in SETTINGS.values()}
+    assert {name for name in variables(function) if name.startswith("TENSORLET_")} <= known
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TENSORLET_REGISTRY",
+        "TENSORLET_RUNTIME",
+        "TENSORLET_MAX_BODY_BYTES",
+        "TENSORLET_MODEL_CACHE_BYTES",
+        "TENSORLET_ALIAS_TTL_S",
+        "AWS_ENDPOINT_URL",
+    ],
+)
+def test_sam_local_can_replace_every_setting(function, name):
+    """`sam local --env-vars` drops names that the template does not declare."""
+    assert name in variables(function)
+
+
+def test_batch_knows_where_its_output_goes():
+    assert variables("BatchFunction")["TENSORLET_OUTPUT"] == {"Fn::Sub": "s3://${OutputBucket}"}
+
+
+def test_both_functions_log_json_into_groups_that_forget():
+    for name, role in [("PredictFunction", "PredictRole"), ("BatchFunction", "BatchRole")]:
+        logging = properties(name)["LoggingConfig"]
+        assert logging["LogFormat"] == "JSON"
+        group = logging["LogGroup"]["Ref"]
+        assert properties(group)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+        assert attribute(group) in [statement["Resource"] for statement in statements(role)]
+
+
+# ---------------------------------------------------------------- the API
+
+
+def test_the_api_asks_for_signed_requests_unless_told_otherwise():
+    assert TEMPLATE["Parameters"]["ApiAuth"]["Default"] == "IAM"
+    assert TEMPLATE["Parameters"]["ApiAuth"]["AllowedValues"] == ["IAM", "JWT", "NONE"]
+    types = {choice: word["Is"] for choice, word in TEMPLATE["Mappings"]["AuthorizationType"].items()}
+    assert types == {"IAM": "AWS_IAM", "JWT": "JWT", "NONE": "NONE"}
+
+    (route,) = of_type("AWS::ApiGatewayV2::Route").values()
+    chosen = {"Fn::FindInMap": ["AuthorizationType", {"Ref": "ApiAuth"}, "Is"]}
+    assert route["Properties"]["AuthorizationType"] == chosen
+
+
+def test_every_request_reaches_the_predict_function_as_payload_2_0():
+    (route,) = of_type("AWS::ApiGatewayV2::Route").values()
+    (integration,) = of_type("AWS::ApiGatewayV2::Integration").values()
+
+    assert route["Properties"]["RouteKey"] == "$default"
+    assert integration["Properties"]["IntegrationUri"] == attribute("PredictFunction")
+    assert integration["Properties"]["PayloadFormatVersion"] == "2.0"
+
+
+def test_the_predict_function_gives_up_before_the_gateway_does():
+    """API Gateway developer guide: an HTTP API's integration has 30 seconds."""
+    assert properties("PredictFunction")["Timeout"] < 30
+
+
+# ---------------------------------------------------------------- the queue
+
+
+def test_a_message_stays_hidden_for_six_times_the_functions_timeout():
+    """Lambda developer guide, "Configuring an Amazon SQS queue to use with Lambda"."""
+    assert properties("InputQueue")["VisibilityTimeout"] >= 6 * properties("BatchFunction")["Timeout"]
+
+
+def test_a_message_that_keeps_failing_goes_to_the_dead_letter_queue():
+    redrive = properties("InputQueue")["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == attribute("DeadLetterQueue")
+    assert redrive["maxReceiveCount"] >= 5
+
+
+def test_no_more_files_are_taken_than_the_reserved_concurrency_can_run():
+    """Messages taken beyond it are throttled, counted as received, and end in the dead-letter queue unread."""
+    (event,) = properties("BatchFunction")["Events"].values()
+    reserved = properties("BatchFunction")["ReservedConcurrentExecutions"]["Fn::If"][1]
+    assert (
+        event["Properties"]["ScalingConfig"]["MaximumConcurrency"] == reserved == {"Ref": "BatchConcurrency"}
+    )
+
+
+def test_one_failed_file_does_not_bring_back_the_others():
+    (event,) = properties("BatchFunction")["Events"].values()
+    assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert event["Properties"]["Queue"] == attribute("InputQueue")
+
+
+def test_only_the_input_bucket_of_this_account_may_send_to_the_queue():
+    allowed, denied = properties("QueuePolicy")["PolicyDocument"]["Statement"]
+    condition = allowed["Condition"]
+    bucket_name = properties("InputBucket")["BucketName"]["Fn::Sub"]
+
+    assert condition["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    source = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket_name}"}
+    assert condition["ArnEquals"] == {"aws:SourceArn": source}
+    assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+# ---------------------------------------------------------------- the buckets
+
+
+def test_nothing_the_batch_function_writes_can_start_it_again():
+    notified = [name for name in BUCKETS if "NotificationConfiguration" in properties(name)]
+    assert notified == ["InputBucket"]
+
+    writes = [s for s in statements("BatchRole") if any("Put" in action for action in s["Action"])]
+    assert [s["Resource"] for s in writes if "logs" not in s["Action"][0]] == [
+        {"Fn::Sub": "${OutputBucket.Arn}/*"}
+    ]
+
+
+def test_bucket_names_differ_and_fit_into_63_characters():
+    names = [properties(name)["BucketName"]["Fn::Sub"] for name in BUCKETS]
+    longest = max(
+        int(n) for n in re.findall(r"\{1,(\d+)\}", TEMPLATE["Parameters"]["BucketPrefix"]["AllowedPattern"])
+    )
+    values = {
+        "BucketPrefix": "x" * (longest + 2),
+        "AWS::AccountId": "1" * 12,
+        "AWS::Region": "ap-southeast-1",
+    }
+
+    assert len(set(names)) == len(BUCKETS)
+    for name in names:
+        for key, value in values.items():
+            name = name.replace(f"${{{key}}}", value)
+        assert len(name) <= 63
+        assert "$" not in name
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_buckets_are_encrypted_closed_to_the_public_and_kept(name):
+    bucket = properties(name)
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in bucket["LifecycleConfiguration"]["Rules"])
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_buckets_refuse_what_does_not_come_over_tls(name):
+    (policy,) = [
+        p["Properties"]
+        for p in of_type("AWS::S3::BucketPolicy").values()
+        if p["Properties"]["Bucket"] == {"Ref": name}
+    ]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
+    assert statement["Resource"] == [attribute(name), {"Fn::Sub": f"${{{name}.Arn}}/*"}]
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+@pytest.mark.parametrize("name", ["RegistryBucket", "InputBucket"])
+def test_what_people_put_into_buckets_can_be_restored(name):
+    assert properties(name)["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+# ---------------------------------------------------------------- roles
+
+
+@pytest.mark.parametrize("role", ["PredictRole", "BatchRole"])
+def test_roles_name_what_they_may_do_and_where(role):
+    """No managed policy, no wildcard in an action, and none in a resource but for the objects of one bucket."""
+    assert "ManagedPolicyArns" not in properties(role)
+    for statement in statements(role):
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in as_list(statement["Action"]))
+        for resource in as_list(statement["Resource"]):
+            assert "Fn::GetAtt" in resource or re.fullmatch(r"\$\{\w+Bucket\.Arn\}/\*", resource["Fn::Sub"])
+
+
+@pytest.mark.parametrize(
+    ("function", "role"), [("PredictFunction", "PredictRole"), ("BatchFunction", "BatchRole")]
+)
+def test_each_function_has_a_role_of_its_own(function, role):
+    """With a role given, SAM adds no policy of its own."""
+    assert properties(function)["Role"] == attribute(role)
+    assert "Policies" not in properties(function)
+
+
+def test_predict_may_only_read_the_registry():
+    allowed = {action for s in statements("PredictRole") for action in as_list(s["Action"])}
+    assert allowed == {"s3:GetObject", "s3:ListBucket", "logs:CreateLogStream", "logs:PutLogEvents"}
+    buckets = set(re.findall(r"\w+Bucket", json.dumps([s["Resource"] for s in statements("PredictRole")])))
+    assert buckets == {"RegistryBucket"}
+
+
+# ---------------------------------------------------------------- alarms and words
+
+
+@pytest.mark.parametrize(
+    ("metric", "source"),
+    [
+        ("ApproximateNumberOfMessagesVisible", attribute("DeadLetterQueue", "QueueName")),
+        ("ApproximateAgeOfOldestMessage", attribute("InputQueue", "QueueName")),
+        ("5xx", {"Ref": "HttpApi"}),
+        ("Latency", {"Ref": "HttpApi"}),
+        ("Errors", {"Ref": "PredictFunction"}),
+        ("Errors", {"Ref": "BatchFunction"}),
+        ("Throttles", {"Ref": "PredictFunction"}),
+        ("Throttles", {"Ref": "BatchFunction"}),
+    ],
+)
+def test_there_is_an_alarm(metric, source):
+    alarms = [alarm["Properties"] for alarm in of_type("AWS::CloudWatch::Alarm").values()]
+    (alarm,) = [a for a in alarms if a["MetricName"] == metric and a["Dimensions"][0]["Value"] == source]
+
+    assert alarm["AlarmDescription"]
+    assert alarm["AlarmActions"] == {
+        "Fn::If": ["TellsTopic", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]
+    }
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
+@pytest.mark.parametrize("section", ["Parameters", "Outputs"])
+def test_everything_an_operator_sees_is_described(section):
+    for name, entry in TEMPLATE[section].items():
+        assert entry["Description"], name
