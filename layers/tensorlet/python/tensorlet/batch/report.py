@@ -34,7 +34,7 @@ class Report(NamedTuple):
     def from_json(cls, data: Any) -> "Report | None":
         """The report in these bytes, or None if they are none (somebody else's file)."""
         try:
-            document: Mapping[str, Any] = orjson.loads(data)
+            document: Mapping[str, Any] = orjson.loads(memoryview(data))  # orjson takes no other buffer
             known = {field: document[field] for field in cls._fields if field in document}
             return cls(**{**known, "outputs": tuple(Output(**output) for output in document["outputs"])})
         except (orjson.JSONDecodeError, TypeError, KeyError):
