@@ -128,7 +128,7 @@ class Registry:
         found = set()
         for store in self.stores:
             for name in store.folder(model).folders:
-                if VERSION_NUMBER.fullmatch(name) and _has_manifest(store, f"{model}/{name}"):
+                if VERSION_NUMBER.fullmatch(name) and has_manifest(store, f"{model}/{name}"):
                     found.add(int(name))
         return sorted(found)
 
@@ -216,7 +216,7 @@ def parse_manifest(stored: StoredObject) -> Manifest:
     return Manifest.from_json(document)
 
 
-def _has_manifest(store: Store, version: str) -> bool:
+def has_manifest(store: Store, version: str) -> bool:
     try:
         store.head(f"{version}/{MANIFEST}")
     except ObjectNotFound:

@@ -22,6 +22,7 @@ from tensorlet.registry.registry import (
     VERSION_NUMBER,
     Aliases,
     Registry,
+    has_manifest,
     parse_aliases,
 )
 from tensorlet.registry.store import Store
@@ -114,7 +115,7 @@ def _claim_version(store: Store, model: str) -> int:
             store.create(claim, now().encode())
         except Conflict:
             continue
-        if version not in Registry([store]).versions(model):
+        if not has_manifest(store, f"{model}/{version}"):
             return version
         store.delete(claim)  # published, and its claim removed, since we looked
     raise Conflict(f"no version of {model!r} could be claimed in {ATTEMPTS} attempts")
