@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from tensorlet.errors import ArtifactRefused, ConversionFailed, InferenceFailed, PublishError, UntrustedSource
 from tensorlet.publish.convert import DESCRIBE, run_steps
 from tensorlet.publish.converters.job import DESCRIPTION_FILE, GIVEN_INPUTS, Job
+from tensorlet.publish.fast_start import Variant, make_variant
 from tensorlet.publish.gate import Parity, check_artifact, source_golden
 from tensorlet.publish.golden import FILE, Arrays, Golden, golden_inputs, load_golden, save_golden
 from tensorlet.publish.sources import SourceFormat, detect_source, digest_source
@@ -77,8 +78,6 @@ def publish(
     check_name(name, MODEL_NAME, "model name")
     for alias in aliases:
         check_name(alias, ALIAS_NAME, "alias")
-    if fast_start == "always":
-        raise PublishError("--fast-start always: there is no fast-start variant of any format yet; use auto")
     form = detect_source(source)
     if form.is_program and not trust_source:
         raise UntrustedSource(
@@ -106,6 +105,10 @@ def publish(
             if keep:
                 shutil.copyfile(path, keep / path.name)
         document = manifest(source, form, description, made)
+        variant = _fast_start(made, Path(folder), description, form.tolerance, fast_start, report)
+        if variant:
+            document["artifacts"].append(variant.artifact)
+            files |= variant.files
         document |= (
             _roles(classes, scores) | ({"labels": list(labels)} if labels else {}) | dict(details or {})
         )
@@ -194,6 +197,26 @@ def _artifact(candidate: Candidate) -> dict[str, Any]:
         "files": [{"path": candidate.path.name}],
         "parity": candidate.parity._asdict() if candidate.parity else None,
     }
+
+
+def _fast_start(
+    made: Sequence[Candidate],
+    folder: Path,
+    description: Description,
+    tolerance: float,
+    mode: str,
+    report: Callable[[str], None],
+) -> Variant | None:
+    """The fast-start variant of the ONNX artifact, see `publish.fast_start`. Raises PublishError with `always`."""
+    model = next((candidate.path for candidate in made if candidate.format == "onnx"), None)
+    if model is None and mode == "always":
+        raise PublishError("--fast-start always: only an ONNX artifact has a fast-start variant")
+    if model is None:
+        return None
+    variant, line = make_variant(model, folder, description.signature, description.golden, tolerance, mode)
+    if line:
+        report(line)
+    return variant
 
 
 def _job(
