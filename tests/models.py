@@ -54,29 +54,88 @@ def linear(columns: int = 4, outputs: int = 3, seed: int = 0) -> bytes:
     )
 
 
-def half_plus_two() -> bytes:
-    """`y = 0.5 x + 2` over one dynamic dimension: TensorFlow Serving's test model."""
+def half_plus(number: float) -> bytes:
+    """`y = 0.5 x + number` over one dynamic dimension."""
     return _model(
         [
             helper.make_node("Mul", ["x", "half"], ["product"]),
-            helper.make_node("Add", ["product", "two"], ["y"]),
+            helper.make_node("Add", ["product", "number"], ["y"]),
         ],
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch"])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch"])],
         [
             numpy_helper.from_array(np.float32(0.5).reshape(()), "half"),
-            numpy_helper.from_array(np.float32(2.0).reshape(()), "two"),
+            numpy_helper.from_array(np.float32(number).reshape(()), "number"),
         ],
     )
 
 
-def identity(tensors: dict[str, tuple[str, Dims]]) -> bytes:
-    """For each input NAME: (datatype, dims) an output `NAME_out` with the same values."""
+def half_plus_two() -> bytes:
+    """TensorFlow Serving's test model."""
+    return half_plus(2.0)
+
+
+def add_sub() -> bytes:
+    """Triton's `simple`: OUTPUT0 = INPUT0 + INPUT1 and OUTPUT1 = INPUT0 - INPUT1, INT32 of shape [-1, 16]."""
+    return _model(
+        [
+            helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
+            helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
+        ],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", 16])
+            for name in ("INPUT0", "INPUT1")
+        ],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", 16])
+            for name in ("OUTPUT0", "OUTPUT1")
+        ],
+        [],
+    )
+
+
+def half_precision() -> bytes:
+    """KServe's test model: FP32 of any shape [-1, -1], flattened, as `fp16_output` and as `fp32_output`."""
+    return _model(
+        [
+            helper.make_node("Reshape", ["input", "flat"], ["fp32_output"]),
+            helper.make_node("Cast", ["fp32_output"], ["fp16_output"], to=TensorProto.FLOAT16),
+        ],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["rows", "columns"])],
+        [
+            helper.make_tensor_value_info("fp16_output", TensorProto.FLOAT16, ["elements"]),
+            helper.make_tensor_value_info("fp32_output", TensorProto.FLOAT, ["elements"]),
+        ],
+        [numpy_helper.from_array(np.array([-1], np.int64), "flat")],
+    )
+
+
+def first_row() -> bytes:
+    """`all` is the input and `first` its first row alone: outputs whose batch sizes differ."""
+    return _model(
+        [
+            helper.make_node("Identity", ["x"], ["all"]),
+            helper.make_node("Slice", ["x", "start", "end"], ["first"]),
+        ],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch"])],
+        [
+            helper.make_tensor_value_info("all", TensorProto.FLOAT, ["batch"]),
+            helper.make_tensor_value_info("first", TensorProto.FLOAT, ["one"]),
+        ],
+        [
+            numpy_helper.from_array(np.array([0], np.int64), "start"),
+            numpy_helper.from_array(np.array([1], np.int64), "end"),
+        ],
+    )
+
+
+def identity(tensors: dict[str, tuple[str, Dims]], suffix: str = "_out") -> bytes:
+    """For each input NAME: (datatype, dims) an output `NAME_out`, or of another suffix, with the same values."""
     kinds = {name: (ELEMENT_TYPES[datatype], list(dims)) for name, (datatype, dims) in tensors.items()}
     return _model(
-        [helper.make_node("Identity", [name], [f"{name}_out"]) for name in kinds],
+        [helper.make_node("Identity", [name], [f"{name}{suffix}"]) for name in kinds],
         [helper.make_tensor_value_info(name, *kind) for name, kind in kinds.items()],
-        [helper.make_tensor_value_info(f"{name}_out", *kind) for name, kind in kinds.items()],
+        [helper.make_tensor_value_info(f"{name}{suffix}", *kind) for name, kind in kinds.items()],
         [],
     )
 

@@ -82,7 +82,7 @@ def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayR
         # as_buffer flattens whatever is nested: only if no other list is in the body are the arrays what they seem.
         if body.count(b"[") != reader.lists:
             return None
-    except (Declined, ValueError, TypeError, RuntimeError, KeyError, IndexError):
+    except (Declined, ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError):
         return None  # and the parser is dropped: the traceback still holds parts of its document
     if len(body) <= _KEPT_PARSER_BYTES:
         _PARSERS.append(parser)
