@@ -1,10 +1,12 @@
 """Processes that do not outlive whoever started them."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
 
 from tensorlet.errors import TensorletError
 
@@ -29,7 +31,7 @@ def running_server(*arguments: str) -> Iterator[RunningServer]:
         ServerFailed: it did not start.
     """
     command = [sys.executable, "-m", "tensorlet.cli", "serve", "--port", "0", *arguments]
-    with ended(command, stdout=subprocess.PIPE, stderr=None) as process:
+    with ended(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line.startswith(READY):
@@ -38,18 +40,26 @@ def running_server(*arguments: str) -> Iterator[RunningServer]:
 
 
 @contextmanager
-def ended(command: Sequence[str], **options: object) -> Iterator[subprocess.Popen[str]]:
-    """A process that is told to stop at the end, and killed when it does not."""
-    process = subprocess.Popen(command, text=True, **options)  # type: ignore[call-overload]
+def ended(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that is told to stop at the end with everything it started, and killed when it does not.
+
+    It is the leader of a process group, so that Ctrl-C reaches it through us alone.
+    """
+    process = subprocess.Popen(command, text=True, start_new_session=True, **options)
     try:
         yield process
     finally:
-        process.terminate()
+        _signal_group(process, signal.SIGTERM)
         try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
         finally:
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
             if process.stdout:
                 process.stdout.close()
+
+
+def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # all of them have ended
+        os.killpg(process.pid, number)

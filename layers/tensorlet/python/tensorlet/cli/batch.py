@@ -1,0 +1,71 @@
+"""`tensorlet batch`: predict every row of one file, without a queue."""
+
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from tensorlet.cli.registries import registry_uri
+from tensorlet.cli.text import status_line
+from tensorlet.errors import InvalidRequest, ObjectNotFound
+from tensorlet.settings import Settings
+
+if TYPE_CHECKING:
+    from tensorlet.batch import Progress
+
+REDRAW_S = 0.1  # between two updates of the progress line
+
+
+def run(arguments: Namespace) -> int:
+    check_input(arguments.file)
+    from tensorlet.batch import run_file
+    from tensorlet.serving.service import ModelService
+
+    settings = Settings.from_environ({**os.environ, "TENSORLET_REGISTRY": registry_uri(arguments)})
+    name, selector = arguments.model
+    try:
+        report = run_file(
+            ModelService.from_settings(settings),
+            arguments.file,
+            name,
+            selector,
+            arguments.output,
+            ProgressLine() if sys.stderr.isatty() else None,
+        )
+    finally:
+        status_line("")
+    if report.reason:
+        raise InvalidRequest(f"{arguments.file}: {report.reason}")
+    target = arguments.output or f"{arguments.file}.out"
+    failed = f", {report.rows_failed:,} failed (see .err.jsonl beside it)" if report.rows_failed else ""
+    print(
+        f"{report.rows_in:,} rows{failed}, {report.model}/{report.model_version}, {report.seconds:.1f} s → {target}",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def check_input(file: str) -> None:
+    """Raises ObjectNotFound for a local path that is no file."""
+    if "://" not in file and not Path(file).is_file():
+        raise ObjectNotFound(f"{file}: expected a file or an s3:// URI, and there is none")
+
+
+class ProgressLine:
+    """The line on the terminal that says how far a run has come."""
+
+    def __init__(self) -> None:
+        self._started = monotonic()
+        self._drawn = 0.0
+
+    def __call__(self, progress: "Progress") -> None:
+        now = monotonic()
+        if now - self._drawn < REDRAW_S:
+            return
+        self._drawn = now
+        share = progress.bytes_read / max(1, progress.bytes_total)
+        speed = progress.rows / (now - self._started)
+        failed = f", {progress.rows_failed:,} failed" if progress.rows_failed else ""
+        status_line(f"{share:4.0%}  {progress.rows:,} rows{failed}, {speed:,.0f} rows/s")
