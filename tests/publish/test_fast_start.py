@@ -1,6 +1,7 @@
 """Fast-start variants: when one is made, what its entry says, and when it is loaded."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -8,41 +9,56 @@ import numpy as np
 import pytest
 from tensorlet.errors import ArtifactRefused, PublishError
 from tensorlet.publish import fast_start, publish
+from tensorlet.publish.fast_start import make_variant
+from tensorlet.publish.golden import Golden
 from tensorlet.registry.registry import Registry
-from tensorlet.registry.store import open_store
 from tensorlet.runtimes import onnx_runtime_version
 from tensorlet.serving.service import ModelService, fastest, open_artifact, temporary_folder
 from tensorlet.settings import Settings
+from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import Tensor
 
-from tests.models import linear
+from tests.models import linear, linear_weights
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
 COLUMNS, OUTPUTS = 64, 32
+SIGNATURE = Signature(
+    (TensorSpec("image", "FP32", (-1, COLUMNS)),), (TensorSpec("scores", "FP32", (-1, OUTPUTS)),)
+)
+IMAGES = np.random.default_rng(1).standard_normal((3, COLUMNS)).astype(np.float32)
+WEIGHTS, BIAS = linear_weights(COLUMNS, OUTPUTS)
+GOLDEN = Golden({"image": IMAGES}, {"scores": IMAGES @ WEIGHTS + BIAS})
 
 
-@pytest.fixture
-def model(tmp_path):
-    path = tmp_path / "linear.onnx"
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "linear.onnx"
     path.write_bytes(linear(COLUMNS, OUTPUTS))
     return path
 
 
+@pytest.fixture(scope="module")
+def original(model, tmp_path_factory):
+    """A registry with a variant, which is not worth it for so small a model but was asked for."""
+    folder = tmp_path_factory.mktemp("original")
+    publish(model, "linear", f"file://{folder}", fast_start="always")
+    return folder
+
+
 @pytest.fixture
-def registry(tmp_path):
+def registry(original, tmp_path):
+    """A copy that a test may damage."""
+    shutil.copytree(original, tmp_path / "registry")
     return f"file://{tmp_path}/registry"
 
 
 @pytest.fixture
-def published(model, registry):
-    """A release with a variant, which is not worth it for so small a model but was asked for."""
-    publish(model, "linear", registry, fast_start="always")
+def published(registry):
     return Registry.open(registry).resolve("linear")
 
 
-def rows(count=3):
-    values = np.random.default_rng(1).standard_normal((count, COLUMNS)).astype(np.float32)
-    return {"image": Tensor.from_numpy(values)}
+def answers(model):
+    return model.infer({"image": Tensor.from_numpy(IMAGES)})["scores"].numpy()
 
 
 def test_the_variant_stands_in_the_manifest_with_its_runtime_and_its_price(published):
@@ -65,9 +81,7 @@ def test_the_variant_is_loaded_and_answers_like_the_plain_file(published, regist
     loaded = service.model("linear")
 
     assert loaded.artifact.id == "onnx.fast"
-    np.testing.assert_allclose(
-        loaded.infer(rows())["scores"].numpy(), plain.infer(rows())["scores"].numpy(), rtol=1e-6
-    )
+    np.testing.assert_allclose(answers(loaded), answers(plain), rtol=1e-5)
 
 
 def test_the_plain_file_is_loaded_by_another_release_of_the_runtime(published, monkeypatch):
@@ -103,7 +117,7 @@ def test_a_store_that_is_elsewhere_leaves_no_file_behind(published, tmp_path, mo
     session = open_artifact(release, release.manifest.artifacts[1], 1)
 
     assert list(scratch.iterdir()) == []
-    assert session.infer(rows())["scores"].shape == (3, OUTPUTS)
+    np.testing.assert_allclose(answers(session), GOLDEN.outputs["scores"], rtol=1e-4, atol=1e-5)
 
 
 def test_a_temporary_folder_is_private_and_goes_away_after_a_failure(published, tmp_path, monkeypatch):
@@ -118,48 +132,52 @@ def test_a_temporary_folder_is_private_and_goes_away_after_a_failure(published, 
     assert not Path(folder).exists()
 
 
-def test_a_small_model_gets_no_variant_unless_it_is_asked_for(model, registry):
-    publish(model, "linear", registry)
+@pytest.mark.parametrize(
+    ("mode", "size_bytes"),
+    [
+        pytest.param("auto", fast_start.MIN_BYTES - 1, id="small models start quickly as they are"),
+        pytest.param("never", fast_start.MIN_BYTES + 1, id="never means never"),
+    ],
+)
+def test_no_variant_is_made_where_none_is_wanted(tmp_path, mode, size_bytes):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(bytes(size_bytes))  # not even a model: nobody looks inside
 
-    assert [artifact.id for artifact in Registry.open(registry).resolve("linear").manifest.artifacts] == [
-        "onnx"
-    ]
+    assert make_variant(model, tmp_path, SIGNATURE, GOLDEN, 1e-5, mode) == (None, "")
 
 
 @pytest.mark.parametrize(
-    ("start_ratio", "warm_slowdown", "ids"),
+    ("start_ratio", "warm_slowdown", "kept"),
     [
-        pytest.param(0.1, 1.6, ["onnx", "onnx.fast"], id="wins much and costs little"),
-        pytest.param(0.1, 1.61, ["onnx"], id="costs too much when warm"),
-        pytest.param(0.51, 1.0, ["onnx"], id="wins too little"),
+        pytest.param(0.1, 1.6, True, id="wins much and costs little"),
+        pytest.param(0.1, 1.61, False, id="costs too much when warm"),
+        pytest.param(0.51, 1.0, False, id="wins too little"),
     ],
 )
-def test_auto_publishes_a_variant_where_it_pays(
-    model, registry, monkeypatch, start_ratio, warm_slowdown, ids
-):
-    measured = fast_start.Measured(start_ratio, warm_slowdown)
-    monkeypatch.setattr(fast_start, "measure", lambda *_: measured)
+def test_auto_keeps_a_variant_where_it_pays(model, tmp_path, monkeypatch, start_ratio, warm_slowdown, kept):
+    monkeypatch.setattr(fast_start, "measure", lambda *_: fast_start.Measured(start_ratio, warm_slowdown))
     monkeypatch.setattr(fast_start, "MIN_BYTES", 1)
-    lines = []
 
-    publish(model, "linear", registry, report=lines.append)
+    variant, line = make_variant(model, tmp_path, SIGNATURE, GOLDEN, 1e-5, "auto")
 
-    assert [artifact.id for artifact in Registry.open(registry).resolve("linear").manifest.artifacts] == ids
-    assert any(f"{start_ratio:.2f}x the start, {warm_slowdown:.2f}x when warm" in line for line in lines)
+    assert (variant is not None) == kept
+    assert f"{start_ratio:.2f}x the start, {warm_slowdown:.2f}x when warm" in line
 
 
-def test_never_means_never(model, registry, monkeypatch):
+def test_a_variant_that_answers_differently_is_not_kept(model, tmp_path, monkeypatch):
     monkeypatch.setattr(fast_start, "MIN_BYTES", 1)
-    publish(model, "linear", registry, fast_start="never")
+    wrong = GOLDEN._replace(outputs={"scores": GOLDEN.outputs["scores"] + 1})
 
-    assert open_store(registry).folder("linear/1").objects
-    assert [artifact.id for artifact in Registry.open(registry).resolve("linear").manifest.artifacts] == [
-        "onnx"
-    ]
+    variant, line = make_variant(model, tmp_path, SIGNATURE, wrong, 1e-5, "auto")
+
+    assert variant is None
+    assert "differs from the source model" in line
+    with pytest.raises(PublishError, match="--fast-start always: model.fast.onnx"):
+        make_variant(model, tmp_path, SIGNATURE, wrong, 1e-5, "always")
 
 
-def test_always_says_so_where_there_is_no_onnx_artifact(registry):
+def test_always_says_so_where_there_is_no_onnx_artifact(tmp_path):
     tflite = Path(__file__).parents[1] / "data" / "dynamic.tflite"
 
     with pytest.raises(PublishError, match="only an ONNX artifact has a fast-start variant"):
-        publish(tflite, "doubler", registry, fast_start="always")
+        publish(tflite, "doubler", f"file://{tmp_path}", fast_start="always")
