@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     kserve_v1: bool = False
     docs: bool = False
     cors_origin: str = ""
+    preload: tuple[tuple[str, str | None], ...] = ()
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -94,6 +95,17 @@ def _runtime(text: str) -> str:
     if text and text not in RUNTIME_FORMATS:
         raise ValueError(f"expected one of {', '.join(RUNTIME_FORMATS)}, got {text!r}")
     return text
+
+
+def _models(text: str) -> tuple[tuple[str, str | None], ...]:
+    """`NAME[@VERSION|ALIAS],...` to (name, selector or None)."""
+    models = []
+    for model in filter(None, (part.strip() for part in text.split(","))):
+        name, at, selector = model.partition("@")
+        if not name or (at and not selector):
+            raise ValueError(f"expected NAME or NAME@VERSION|ALIAS, by commas, got {text!r}")
+        models.append((name, selector or None))
+    return tuple(models)
 
 
 MIB = 1 << 20
@@ -187,5 +199,12 @@ SETTINGS: dict[str, Setting] = {
         "",
         _text,
         "Origin whose pages may call this server, or `*`. Empty: none. API Gateway has its own setting.",
+    ),
+    "preload": Setting(
+        "TENSORLET_PRELOAD",
+        "",
+        _models,
+        "Models, `NAME` or `NAME@VERSION|ALIAS` by commas, loaded when the function starts, or before its SnapStart"
+        " snapshot, and not by the first request for them.",
     ),
 }

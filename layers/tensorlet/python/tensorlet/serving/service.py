@@ -76,6 +76,12 @@ class ModelService:
     def from_settings(cls, settings: Settings) -> "ModelService":
         return cls(Registry.open(settings.registry), settings)
 
+    def reconnect(self) -> None:
+        """Open storage anew, with credentials as they are now, and forget what it said; loaded models stay."""
+        self.registry = Registry.open(self.settings.registry)
+        for known in (self._releases, self._choices, self._aliases):
+            known.clear()
+
     def model(self, name: str, selector: str | None = None) -> LoadedModel:
         """The loaded model that `name` and a version, an alias or None mean now.
 
