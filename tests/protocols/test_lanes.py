@@ -39,6 +39,7 @@ def both_lanes(module, decode, *arguments):
     return fast, careful
 
 
+@strategies.documents
 @given(body=strategies.v2_documents(["a", "b"], ["y"]).map(to_body))
 @example(body=b'{"inputs":[{"name":"a","shape":[1,2],"datatype":"FP32","data":[[16777217,-0]]}]}')
 @example(body=b'{"inputs":[{"name":"a","shape":[2,2],"datatype":"FP32","data":[[1,2],[3]]}]}')
@@ -50,6 +51,7 @@ def test_the_lanes_agree_on_v2_requests(body):
     assert fast == careful
 
 
+@strategies.documents
 @given(datatype=st.sampled_from(list(DATATYPES)), body=strategies.tfs_documents(["x"]).map(to_body))
 @example(datatype="FP32", body=b'{"instances":[[1,2],[3,4]],"instances":[[5]]}')
 @example(datatype="INT8", body=b'{"instances":[[300]]}')

@@ -46,6 +46,7 @@ def test_binary_tensors_round_trip(tensor):
     assert same(decode_binary(raw, tensor.datatype, tensor.shape, "x"), tensor)
 
 
+@strategies.documents
 @given(several=st.lists(tensors(), max_size=3))
 def test_binary_requests_round_trip(several):
     inputs = reply_as_request(*several, binary=True).inputs
@@ -89,6 +90,7 @@ def test_arbitrary_bytes_are_a_tensor_or_refused(raw, datatype, shape):
     assert bytes(encode_binary(tensor)) == raw
 
 
+@strategies.documents
 @given(
     body=st.one_of(st.binary(max_size=80), strategies.v2_documents(["a"], ["y"]).map(to_body)),
     binary=st.binary(max_size=40),
