@@ -4,6 +4,7 @@ Shared by the tests of this folder and by `make invoke`.
 """
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -66,7 +67,7 @@ def prepare() -> None:
         Unavailable: naming what is missing.
     """
     if not Path(SAM).exists():
-        raise Unavailable(f"no SAM CLI at {SAM}; `make setup-sam` installs it")
+        raise Unavailable(f"no SAM CLI at {SAM}; `make .venv-sam/installed` installs it")
     if subprocess.run(["docker", "info"], capture_output=True).returncode:
         raise Unavailable("no Docker engine answers; `.ci/docker` starts one on Debian and Ubuntu")
     image = subprocess.run(
@@ -80,12 +81,13 @@ def prepare() -> None:
 
 
 def sam_environ() -> dict[str, str]:
-    """The environment for SAM: no telemetry, and none of the caller's AWS settings.
+    """The environment for SAM: no telemetry, none of the caller's AWS settings, a python3 that has pip.
 
     With credentials SAM first asks AWS for the account they belong to; without, the container gets made-up ones.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return {**kept, "SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "us-east-1"}
+    path = f"{Path(SAM).parent}:{os.environ['PATH']}"
+    return {**kept, "PATH": path, "SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 def sam(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -100,6 +102,7 @@ def stack(
     """An S3 stand-in with three empty buckets, and the settings that point both functions at it."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel("ERROR")  # moto would log every request
     server = ThreadedMotoServer(ip_address=address_for_containers(), port=0, verbose=False)
     server.start()
     try:
@@ -141,7 +144,7 @@ def invoke(function: str, event: Path, env_file: Path) -> Any:
         RuntimeError: there was none; the message ends with what SAM and the function wrote.
     """
     done = sam("local", "invoke", function, "--event", str(event), "--env-vars", str(env_file), *CONTAINER)
-    print(done.stderr)  # the function's log; pytest shows it when a test fails
+    print(done.stderr, file=sys.stderr)  # the function's log; pytest shows it when a test fails
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         raise RuntimeError(f"sam local invoke {function} gave no answer:\n{done.stderr[-4000:]}")

@@ -4,7 +4,7 @@ import base64
 import csv
 import io
 import json
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus
 
 import numpy as np
 import onnxruntime
@@ -15,7 +15,7 @@ from tensorlet.runtimes import load_session
 
 from events import generate
 from tests.models import linear, publish_onnx
-from tests.sam import lambda_local
+from tests.sam import invoke, lambda_local
 from tests.sam.conftest import load_event
 from tests.sam.lambda_local import ROOT
 
@@ -49,14 +49,15 @@ def publish_tflite(store, name, path):
 
 
 @pytest.fixture
-def dropped_file(stack):
-    """The sample batch event, with the file it announces really there. Gives the event and the file's key."""
+def dropped_file(stack, request):
+    """The sample batch event for a file of its own, which is really there. Gives the event and the file's key."""
     event = load_event("batch-sqs-s3.json")
     notification = json.loads(event["Records"][0]["body"])
     s3 = notification["Records"][0]["s3"]
     s3["bucket"]["name"] = stack.input
+    key = f"digits/{request.node.name}/new digits.csv"
+    s3["object"]["key"] = quote_plus(key, safe="/")
     event["Records"][0]["body"] = json.dumps(notification)
-    key = unquote_plus(s3["object"]["key"])
     stack.client().put_object(Bucket=stack.input, Key=key, Body=generate.batch_csv())
     return event, key
 
@@ -76,16 +77,14 @@ def test_sam_local_invoke_answers_a_prediction(build, stack, registry):
     np.testing.assert_allclose([output["data"]], scores(generate.one()), rtol=1e-5)
 
 
-def test_sam_local_invoke_turns_a_dropped_file_into_predictions(
-    build, stack, registry, dropped_file, tmp_path
-):
-    event, key = dropped_file
-    path = tmp_path / "event.json"
-    path.write_text(json.dumps(event))
+def test_make_invoke_turns_the_sample_file_into_predictions(build, stack, tmp_path):
+    """GIVEN a local registry, WHEN `make invoke` runs the sample batch event, THEN its outputs are in the bucket."""
+    publish_onnx(open_store(str(tmp_path)), "digits", MODEL)
 
-    assert lambda_local.invoke("BatchFunction", path, stack.env_file) == {"batchItemFailures": []}
+    done = invoke.run(ROOT / "events/batch-sqs-s3.json", tmp_path, stack)
 
-    assert_predictions_are_right(stack, key)
+    assert done == {"batchItemFailures": []}
+    assert_predictions_are_right(stack, generate.BATCH_KEY)
 
 
 class TestWarm:
