@@ -258,9 +258,20 @@ def _is_served_as_it_is(form: SourceFormat) -> bool:
 
 
 def _describe_artifact(job: Job, artifact: Candidate) -> Description:
-    """A model that is served as it is describes itself; `inputs` may say that a fixed batch is any batch."""
+    """A model that is served as it is describes itself; `inputs` may say that a fixed batch is any batch.
+
+    Raises:
+        ConversionFailed: no runtime here opens it, or runs it.
+    """
     if artifact.skipped:
         raise ConversionFailed(f"{job.source}: {artifact.skipped}")
+    try:
+        return _run_artifact(job, artifact)
+    except (ArtifactRefused, InferenceFailed) as error:
+        raise ConversionFailed(f"{job.source}: {error}") from error
+
+
+def _run_artifact(job: Job, artifact: Candidate) -> Description:
     found = load_session(artifact.format, str(artifact.path)).signature
     signature = _viewed(found, job.inputs)
     given = load_given(Path(job.golden_inputs)) if job.golden_inputs else None
