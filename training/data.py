@@ -150,12 +150,12 @@ def _mnist_from_keras() -> tuple[Part, Part]:
     import keras
 
     try:
-        train, test = keras.datasets.mnist.load_data()
+        (train_images, train_labels), (test_images, test_labels) = keras.datasets.mnist.load_data()
     except Exception as error:  # Keras raises a plain Exception when it cannot download
         raise InvalidSetting(
             f"--dataset mnist: Keras could not load it ({error}); give the four IDX files with --data-dir"
         ) from error
-    return _prepared(*train, "mnist, training"), _prepared(*test, "mnist, test")
+    return _prepared(train_images, train_labels, "mnist"), _prepared(test_images, test_labels, "mnist")
 
 
 def _own_data(path: Path) -> tuple[Part, Part]:
