@@ -56,7 +56,7 @@ class Plan(NamedTuple):
 
     @classmethod
     def from_json(cls, data: bytes) -> "Plan":
-        document = orjson.loads(data)
+        document = orjson.loads(memoryview(data))  # orjson takes no other buffer
         return cls(**{**document, "options": Options(**document["options"])})
 
     def to_json(self) -> bytes:
@@ -192,12 +192,11 @@ def make_plan(service: ModelService, key: str) -> Plan:
     """What a run of this key would be now. Raises one of `REFUSALS`, StorageUnavailable."""
     model, selector = parse_model(key)
     kind = file_type(key)
-    manifest = service.release(model, selector).manifest
-    artifact = manifest.artifact(service.settings.runtime)
+    loaded = service.model(model, selector)
+    artifact = loaded.artifact
     options = Options(batch_rows=service.settings.batch_rows)
-    return Plan(
-        model, manifest.version, artifact.id, artifact.files[0].sha256, kind.format, kind.gzipped, options
-    )
+    version, digest = loaded.manifest.version, artifact.files[0].sha256
+    return Plan(model, version, artifact.id, digest, kind.format, kind.gzipped, options)
 
 
 def load(service: ModelService, plan: Plan) -> LoadedModel:

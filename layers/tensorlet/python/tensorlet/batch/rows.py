@@ -111,5 +111,5 @@ def _stack(rows: list[Any]) -> Column:
     column = np.zeros((len(rows), *present[0].shape), present[0].dtype)
     for n, row in enumerate(rows):
         if row is not None:
-            column[n] = row
+            column[n, ...] = row  # without the dots, an object array would hold the array `row`
     return column

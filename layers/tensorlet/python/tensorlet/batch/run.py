@@ -49,7 +49,9 @@ def predict_file(
         UnreadableFile: the file as a whole is at fault.
         Conflict: the file has changed.
     """
-    pack = zlib.compressobj(wbits=31) if source.gzipped else None  # its header has no time: same bytes each run
+    pack = (
+        zlib.compressobj(wbits=31) if source.gzipped else None
+    )  # its header has no time: same bytes each run
     blocks, writer = FORMATS[format].open(source, model.signature, options)
     rows_in = rows_failed = 0
     for rows in regroup(blocks, options.batch_rows):

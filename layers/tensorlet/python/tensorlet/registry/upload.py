@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from tensorlet.errors import Conflict, StorageUnavailable
 from tensorlet.registry.store import Store
 
-PART_BYTES = 8 << 20  # S3 takes at most 10,000 parts of at least 5 MiB: objects of up to 78 GiB
+PART_BYTES = 5 << 20  # the least that S3 takes; with at most 10,000 parts: objects of up to 48 GiB
 
 
 class Upload:

@@ -78,7 +78,10 @@ def _in_order(spec: TensorSpec, width: int, names: tuple[str, ...], sample: list
             f" name those to take {spec.name!r}, or `{spec.name}[0]` and so on"
         )
     rows = [row for row in sample if len(row) == width]
-    positions = tuple(n for n in range(width) if 2 * sum(is_number(row[n]) for row in rows) > len(rows))
+    numeric = [sum(is_number(row[n]) for row in rows) for n in range(width)]
+    positions = tuple(n for n in range(width) if 2 * numeric[n] > len(rows))
+    if size and len(positions) < size:  # few rows, and bad ones among them
+        positions = tuple(n for n in range(width) if numeric[n])
     if not positions or (size is not None and len(positions) != size):
         raise UnreadableFile(
             f"input {spec.name!r} takes {size or 'some'} numbers, the file has {width} columns,"

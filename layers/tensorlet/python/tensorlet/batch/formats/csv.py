@@ -7,7 +7,7 @@ all others row by row: quotes and newlines between them, ids and labels, rows th
 import csv
 from collections.abc import Iterator
 from io import StringIO
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from tensorlet.batch.values import cast, cells_to_array, is_number, row_size
 from tensorlet.signature import Signature
 from tensorlet.tensors import DATATYPES
 
-SAMPLE_ROWS = 200
+SAMPLE_BYTES = 1 << 17
 ROW_END = b"],["  # between two rows of a table in JSON
 csv.field_size_limit(RECORD_BYTES)  # the default, 128 KiB, is less than one image in base64
 
@@ -34,7 +34,7 @@ class CsvReader:
     def __init__(self, source: Source, signature: Signature, options: Options, fast: bool = True):
         self._delimiter = options.delimiter
         self._blocks = source.lines()
-        first = next(self._blocks, b"").lstrip(b"\r\n")
+        first = _at_least(SAMPLE_BYTES, self._blocks).lstrip(b"\r\n")
         sample = _sample(first, self._delimiter)
         has_header = _looks_like_header(sample) if options.header is None else options.header
         self.header = sample.pop(0) if has_header and sample else None
@@ -186,17 +186,27 @@ def column_names(name: str, size: int) -> list[str]:
     return [name] if size == 1 else [f"{name}[{n}]" for n in range(size)]
 
 
+def _at_least(size: int, blocks: Iterator[bytes]) -> bytes:
+    """The first blocks as one of `size` bytes or more, if there are so many."""
+    joined = b""
+    while len(joined) < size and (block := next(blocks, b"")):
+        joined += block
+    return joined
+
+
 def _sample(block: bytes, delimiter: str) -> list[list[str]]:
-    """The first rows, the header among them, as far as the first block has them."""
-    rows = csv.reader(_lines(block), delimiter=delimiter)
+    """The first rows, the header among them: those that begin in the first `SAMPLE_BYTES`."""
+    part = block[: block.find(b"\n", SAMPLE_BYTES - 1) + 1] or block
     sample = []
     try:
-        for cells in islice(rows, 2 * SAMPLE_ROWS):
+        for cells in csv.reader(_lines(part), delimiter=delimiter):
             if cells:
                 sample.append(cells)
     except csv.Error:  # this row will be reported when its turn comes
         pass
-    return sample[: SAMPLE_ROWS + 1]
+    if len(part) >= SAMPLE_BYTES and len(sample) > 2:
+        sample.pop()  # perhaps only the beginning of a row with quoted newlines
+    return sample
 
 
 def _looks_like_header(sample: list[list[str]]) -> bool:

@@ -21,6 +21,7 @@ from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import DATATYPES
 
 QUARANTINE = ".err.jsonl"
+TRIAL_LINES = 100  # a file in which none of so many lines is JSON is no JSON Lines file
 
 
 class JsonlReader:
@@ -28,6 +29,8 @@ class JsonlReader:
 
     def __init__(self, source: Source, signature: Signature, fast: bool = True):
         self._blocks = source.lines()
+        self._lines_read = 0
+        self._some_json = False
         self._signature = signature
         self._quarantine = source.info.key.removesuffix(".gz").endswith(QUARANTINE)
         self._lane = _lane(signature) if fast and not self._quarantine else None
@@ -36,11 +39,23 @@ class JsonlReader:
         """All rows of the file in blocks.
 
         Raises:
-            UnreadableFile: not UTF-8, or not one line of the first block is JSON.
+            UnreadableFile: not UTF-8, or the first lines are no JSON at all.
         """
-        for number, block in enumerate(self._blocks):
+        for block in self._blocks:
             rows = self._read_fast(block) if self._lane else None
-            yield self._read_carefully(block, first=number == 0) if rows is None else rows
+            if rows is None:
+                rows = self._read_carefully(block)
+            else:
+                self._some_json = True
+            self._lines_read += rows.size
+            if self._lines_read >= TRIAL_LINES:
+                self._refuse_other_formats()
+            yield rows
+        self._refuse_other_formats()
+
+    def _refuse_other_formats(self) -> None:
+        if self._lines_read and not self._some_json:
+            raise UnreadableFile("not JSON Lines: none of the first lines is JSON")
 
     def _read_fast(self, block: bytes) -> Rows | None:
         spec = self._signature.inputs[0]
@@ -53,9 +68,8 @@ class JsonlReader:
         except RowError:  # the careful lane finds the row
             return None
 
-    def _read_carefully(self, block: bytes, first: bool) -> Rows:
+    def _read_carefully(self, block: bytes) -> Rows:
         rows = RowsBuilder(spec.name for spec in self._signature.inputs)
-        parsed = 0
         for line in block.split(b"\n"):
             if not line.strip():
                 continue
@@ -64,7 +78,7 @@ class JsonlReader:
             except orjson.JSONDecodeError as error:
                 rows.fail(f"not JSON: {error}", _text(line))
                 continue
-            parsed += 1
+            self._some_json = True
             row = document
             try:
                 if self._quarantine:
@@ -72,8 +86,6 @@ class JsonlReader:
                 rows.add(self._inputs(row))
             except RowError as error:
                 rows.fail(str(error), row)
-        if first and rows.size and not parsed:
-            raise UnreadableFile("not JSON Lines: no line of the first block is JSON")
         return rows.build()
 
     def _inputs(self, row: Any) -> dict[str, Array]:
