@@ -82,6 +82,11 @@ ROUTES = [
 ]
 
 
+def documented(route: Route) -> bool:
+    """Whether OpenAPI lists the route: all but those that only say they are not supported."""
+    return route.answer is not v2.unsupported
+
+
 def match(request: Request) -> tuple[Callable[..., Any], dict[str, str | None]]:
     """The function that answers, and the decoded names in the path.
 
