@@ -107,24 +107,49 @@ def test_both_functions_log_json_into_groups_that_forget():
 # ---------------------------------------------------------------- the API
 
 
-def test_the_api_asks_for_signed_requests_unless_told_otherwise():
+def route() -> dict[str, Any]:
+    """The one route of the API, which takes every method and path."""
+    (operation,) = properties("HttpApi")["DefinitionBody"]["paths"]["$default"].values()
+    assert operation["isDefaultRoute"] is True
+    return operation  # type: ignore[no-any-return]
+
+
+def choose(value: Any, conditions: dict[str, bool]) -> Any:
+    """`value` with its outermost `Fn::If`s decided."""
+    while isinstance(value, dict) and "Fn::If" in value:
+        condition, yes, no = value["Fn::If"]
+        value = yes if conditions[condition] else no
+    return value
+
+
+@pytest.mark.parametrize(
+    ("auth", "security"),
+    [("IAM", {"AWS_IAM": []}), ("JWT", {"jwt": []}), ("NONE", {"Ref": "AWS::NoValue"})],
+)
+def test_the_api_asks_for_what_api_auth_says(auth, security):
+    conditions = {
+        name: TEMPLATE["Conditions"][name]["Fn::Equals"] == [{"Ref": "ApiAuth"}, auth]
+        for name in ("UsesIam", "UsesJwt")
+    }
+    schemes = choose(properties("HttpApi")["DefinitionBody"]["components"]["securitySchemes"], conditions)
+
+    (chosen,) = route()["security"]
+    assert choose(chosen, conditions) == security
+    if auth != "NONE":
+        assert list(schemes) == list(security)
+
+
+def test_requests_must_be_signed_unless_told_otherwise():
     assert TEMPLATE["Parameters"]["ApiAuth"]["Default"] == "IAM"
     assert TEMPLATE["Parameters"]["ApiAuth"]["AllowedValues"] == ["IAM", "JWT", "NONE"]
-    types = {choice: word["Is"] for choice, word in TEMPLATE["Mappings"]["AuthorizationType"].items()}
-    assert types == {"IAM": "AWS_IAM", "JWT": "JWT", "NONE": "NONE"}
-
-    (route,) = of_type("AWS::ApiGatewayV2::Route").values()
-    chosen = {"Fn::FindInMap": ["AuthorizationType", {"Ref": "ApiAuth"}, "Is"]}
-    assert route["Properties"]["AuthorizationType"] == chosen
 
 
 def test_every_request_reaches_the_predict_function_as_payload_2_0():
-    (route,) = of_type("AWS::ApiGatewayV2::Route").values()
-    (integration,) = of_type("AWS::ApiGatewayV2::Integration").values()
+    integration = route()["x-amazon-apigateway-integration"]
 
-    assert route["Properties"]["RouteKey"] == "$default"
-    assert integration["Properties"]["IntegrationUri"] == attribute("PredictFunction")
-    assert integration["Properties"]["PayloadFormatVersion"] == "2.0"
+    assert "/functions/${PredictFunction.Arn}/invocations" in integration["uri"]["Fn::Sub"]
+    assert integration["payloadFormatVersion"] == "2.0"
+    assert properties("HttpApiPermission")["FunctionName"] == {"Ref": "PredictFunction"}
 
 
 def test_the_predict_function_gives_up_before_the_gateway_does():
