@@ -18,10 +18,13 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 metrics = Metrics(namespace="Tensorlet", service="batch")
 
 
-@metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> Any:
     """Partial batch response: `{"batchItemFailures": [...]}` with the messages to deliver again."""
-    return process_partial_response(event, _process, processor, context)
+    try:
+        return process_partial_response(event, _process, processor, context)
+    finally:
+        if metrics.metric_set:
+            metrics.flush_metrics()
 
 
 def _process(record: Any) -> None:

@@ -62,10 +62,11 @@ class CrashingStore(Store):
         number, self.calls = self.calls, self.calls + 1
         if number == self.crash_at and not self.crash_after:
             raise Crash(f"before {name}{arguments[:1]}")
-        result = getattr(Store, name)(self, *arguments)
-        if number == self.crash_at:
-            raise Crash(f"after {name}{arguments[:1]}")
-        return result
+        try:
+            return getattr(Store, name)(self, *arguments)
+        finally:
+            if number == self.crash_at:
+                raise Crash(f"after {name}{arguments[:1]}")
 
     def get(self, key: str) -> Any:
         return self._call("get", key)
