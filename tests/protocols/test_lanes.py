@@ -45,6 +45,9 @@ def both_lanes(module, decode, *arguments):
 @example(body=b'{"inputs":[{"name":"a","shape":[2,2],"datatype":"FP32","data":[[1,2],[3]]}]}')
 @example(body=b'{"inputs":[{"name":"a","name":"b","shape":[1],"datatype":"INT64","data":[1]}]}')
 @example(body=b'{"inputs":[{"name":"b","shape":[1],"datatype":"INT8","data":[300]}]}')
+@example(body=b'{"inputs":{},"id":[]}')
+@example(body=b'{"inputs":[{"name":["a"],"shape":[1],"datatype":"FP32","data":[1]}]}')
+@example(body=b'{"inputs":[{"name":"a","shape":{},"datatype":"FP32","data":[1]}],"outputs":{}}')
 def test_the_lanes_agree_on_v2_requests(body):
     fast, careful = both_lanes(v2, v2.decode_infer, body, None, V2, LIMITS)
 
@@ -55,6 +58,7 @@ def test_the_lanes_agree_on_v2_requests(body):
 @given(datatype=st.sampled_from(list(DATATYPES)), body=strategies.tfs_documents(["x"]).map(to_body))
 @example(datatype="FP32", body=b'{"instances":[[1,2],[3,4]],"instances":[[5]]}')
 @example(datatype="INT8", body=b'{"instances":[[300]]}')
+@example(datatype="FP32", body=b'{"instances":[[1]],"signature_name":[]}')
 @example(datatype="FP32", body=b'{"instances":[[[[[1]]]]],"signature_name":"other"}')
 def test_the_lanes_agree_on_tensorflow_serving_requests(datatype, body):
     fast, careful = both_lanes(tfs, tfs.decode_predict, body, TFS[datatype], LIMITS)

@@ -40,7 +40,7 @@ COMPONENTS: dict[str, Schema] = {
     "Empty": {"type": "object"},
     "OpenApi": _object("openapi info paths", openapi=TEXT, info={"type": "object"}, paths={"type": "object"}),
     "Page": TEXT,
-    "EventStream": TEXT,
+    "EventStream": _object("data", data=TEXT),
     "ServerMetadata": _object("name version extensions", name=TEXT, version=TEXT, extensions=_list(TEXT)),
     "Live": _object("live", live=FLAG),
     "Ready": _object("live ready", live=FLAG, ready=FLAG),

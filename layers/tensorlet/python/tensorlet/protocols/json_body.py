@@ -103,9 +103,17 @@ class ArrayReader:
         self.lists = 0
 
     def list(self, array: Any) -> Any:
-        """A list that is not numbers; only counted."""
+        """A list that is not numbers; only counted. Raises Declined for what is no list."""
+        if not hasattr(array, "as_buffer"):
+            raise Declined
         self.lists += 1
         return array
+
+    def text(self, value: Any) -> str:
+        """A string. Raises Declined for anything else: it would belong to the parser."""
+        if type(value) is not str:
+            raise Declined
+        return value
 
     def numbers(self, array: Any, code: str) -> Numbers:
         """An array of numbers, nested evenly or flat, as float64 (`d`) or int64 (`q`). Raises Declined."""

@@ -104,7 +104,7 @@ def _fast_document(document: Any, reader: ArrayReader, spec: TensorSpec) -> dict
     if found[key].shape[0] == 0 or (len(members) == 2 and "signature_name" not in members):
         raise Declined
     if "signature_name" in members:
-        found["signature_name"] = document["signature_name"]
+        found["signature_name"] = reader.text(document["signature_name"])
     return found
 
 

@@ -74,13 +74,15 @@ def _fast_document(document: Any, reader: ArrayReader) -> dict[str, Any]:
             raise Declined
         shape = reader.list(item["shape"]).as_list()
         data = reader.numbers(item["data"], "d" if kind == "float" else "q")
-        found["inputs"].append({"name": item["name"], "datatype": datatype, "shape": shape, "data": data})
+        found["inputs"].append(
+            {"name": reader.text(item["name"]), "datatype": datatype, "shape": shape, "data": data}
+        )
     if "outputs" in members:
         found["outputs"] = reader.list(document["outputs"]).as_list()
     if "parameters" in members:
         found["parameters"] = document["parameters"].as_dict()
     if "id" in members:
-        found["id"] = document["id"]
+        found["id"] = reader.text(document["id"])
     return found
 
 
