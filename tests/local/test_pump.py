@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from urllib.parse import unquote_plus
-from urllib.request import Request, urlopen
 
 import pytest
 from tensorlet.local.pump import BATCH_SIZE, Pumped, drain, failed_messages, pump, real_record
-from tensorlet.local.standin import Stack, create_stack, stand_in
+from tensorlet.local.standin import Stack, create_stack, reset, stand_in
+
+pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def server() -> Iterator[Stack]:
 @pytest.fixture
 def stack(server: Stack) -> Stack:
     """A stand-in as new, whose messages are visible again at once and dead after three receives."""
-    urlopen(Request(f"{server.endpoint}/moto-api/reset", method="POST")).close()
+    reset(server.endpoint)
     stack = create_stack(server.endpoint, visibility_s=0, max_receives=3)
     drain(stack.queue, lambda event, context: None)  # the test event, sent when the notification was set up
     return stack

@@ -35,6 +35,7 @@ FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras"}
 NEEDED = ("tensorlet", "torch", "keras", "tensorflow", "sklearn", "litert_torch", "tf2onnx")
 KEY = f"{MODEL}/scans.csv"
 WARM_UP, REQUESTS = 20, 200
+SHOWN_DIGITS = (2, 4, 7)
 SPOILED_ROW = 7  # in the file for batch: what a bad row looks like
 MARKS = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 
@@ -80,27 +81,36 @@ def train(stack: Stack, folder: Path, quick: bool) -> None:
     """One version from each framework; the first one is `live`."""
     step(1, "Train on handwritten digits, export to ONNX and TFLite, check, publish")
     check_frameworks()
-    rows = []
+    took = []
     for framework, title in FRAMEWORKS.items():
-        command = ["-m", f"training.train_{framework}", "--name", MODEL, "--registry", stack.registry]
-        command += ["--output", str(folder / framework), *(["--epochs", "2"] if quick else [])]
-        command += ["--alias", "live"] if framework == "torch" else []
-        rows.append(
-            (title, run_quietly(f"training in {title}", command, folder / "logs" / f"{framework}.log"))
-        )
-    manifests = [
-        Registry.open(stack.registry).release(MODEL, number + 1).manifest for number in range(len(rows))
-    ]
-    tell(table(("framework", "version", "model", "epochs", "test accuracy", "took"), [
-        (title, manifest.version, training["knobs"]["arch"], training["knobs"]["epochs"],
-         f"{training['metrics']['test']['accuracy']:.1%}", f"{seconds:.0f} s")
-        for (title, seconds), manifest in zip(rows, manifests, strict=True)
-        for training in [manifest.document["training"]]
-    ]))  # fmt: skip
-    tell("Each artifact ran in the runtime that serves it, and was compared with the model it was made from:")
-    tell(table(("version", "artifact", "size", "largest difference", "allowed"), [
-        row for manifest in manifests for row in artifact_rows(manifest)
-    ]))  # fmt: skip
+        arguments = ["-m", f"training.train_{framework}", "--name", MODEL, "--registry", stack.registry]
+        arguments += ["--epochs", "2"] if quick else []
+        arguments += ["--alias", "live"] if framework == "torch" else []
+        command(f"python {' '.join(arguments)}")
+        arguments += ["--output", str((folder / framework).absolute())]
+        took.append(run_quietly(f"training in {title}", arguments, folder / "logs" / f"{framework}.log"))
+    registry = Registry.open(stack.registry)
+    manifests = [registry.release(MODEL, version).manifest for version in registry.versions(MODEL)]
+    rows = [training_row(manifest, seconds) for manifest, seconds in zip(manifests, took, strict=True)]
+    tell("", table(("version", "framework", "model", "epochs", "test accuracy", "took"), rows), "")
+    tell(
+        "Each artifact ran in the runtime that serves it, and was compared with the model it was made from:",
+        "",
+    )
+    rows = [row for manifest in manifests for row in artifact_rows(manifest)]
+    tell(table(("version", "artifact", "size", "largest difference", "allowed"), rows))
+
+
+def training_row(manifest: Manifest, seconds: float) -> tuple[object, ...]:
+    training, framework = manifest.document["training"], manifest.document["framework"]["name"]
+    return (
+        manifest.version,
+        FRAMEWORKS[framework],
+        training["knobs"]["arch"],
+        training["knobs"]["epochs"],
+        f"{training['metrics']['test']['accuracy']:.1%}",
+        f"{seconds:.0f} s",
+    )
 
 
 def artifact_rows(manifest: Manifest) -> Iterator[tuple[object, ...]]:
@@ -182,7 +192,7 @@ def show_registry(stack: Stack) -> None:
     step(2, "The registry: immutable versions, and an alias to move")
     command(f"tensorlet models {MODEL} --registry {stack.registry}")
     tell(version_table(describe_model(Registry.open(stack.registry), MODEL)))
-    tell(f"A rollback is one command: tensorlet alias {MODEL} live VERSION")
+    tell("", f"A release or a rollback is one command: tensorlet alias {MODEL} live VERSION")
 
 
 # -- 3. HTTP -------------------------------------------------------------------------------------------------
@@ -193,6 +203,7 @@ def serve(stack: Stack, folder: Path, scans: Scans) -> None:
     step(3, "Answer HTTP requests, in the protocols clients have already")
     command(f"tensorlet serve --registry {stack.registry}")
     signature = Registry.open(stack.registry).release(MODEL, 1).manifest.signature
+    some = scans.images[[list(scans.labels).index(digit) for digit in SHOWN_DIGITS]]
     started = perf_counter()
     with running_server("--registry", stack.registry) as server:
         ready_s = perf_counter() - started
@@ -200,14 +211,14 @@ def serve(stack: Stack, folder: Path, scans: Scans) -> None:
             Client(server.url, MODEL, signature.inputs[0].name, signature.outputs[0].name)
         ) as client:
             started = perf_counter()
-            answers = client.tensorflow_serving(scans.images[:3])
+            answers = client.tensorflow_serving(some)
             first_ms = 1000 * (perf_counter() - started)
             tell(
                 f"listening on {server.url} after {ready_s:.1f} s; the first answer, with loading the model from S3,"
                 f" took {first_ms:.0f} ms:"
             )
-            tell(*pictures(scans.images[:3], answers))
-            tell(latency_table(client, scans))
+            tell("", *pictures(some, answers), "")
+            tell(latency_table(client, scans), "")
         request = folder / "request.json"
         request.write_text(json.dumps({"instances": scans.images[:1].round(3).tolist()}))
         url = f"{server.url}/v1/models/{MODEL}:predict"
@@ -247,13 +258,13 @@ def latencies(ask: Callable[[Array], Array], image: Array) -> tuple[str, str]:
 def pictures(images: Array, answers: Array) -> list[str]:
     """Scans side by side, two pixels in a character, and what the model says about each."""
     drawings = []
-    for image, answer in zip(images.reshape(-1, 28, 28) > 0.4, answers, strict=True):
+    for image, answer in zip(images.reshape(-1, 28, 28) > 0.55, answers, strict=True):
         upper, lower = image[0::2], image[1::2]
         lines = [
             "".join(MARKS[bool(a), bool(b)] for a, b in zip(*row, strict=True))
             for row in zip(upper, lower, strict=True)
         ]
-        caption = f"{answer.argmax()}, says the model, {answer.max():.1%} sure"
+        caption = f"a {answer.argmax()}, {answer.max():.1%} sure"
         drawings.append([*lines, caption.center(28)])
     return ["  ".join(line).rstrip() for line in zip(*drawings, strict=True)]
 
@@ -342,10 +353,11 @@ def invite(folder: Path) -> None:
         f"models {registry}",
         f"serve {registry}",
         f"batch {shown(folder / 'scans.csv')} --model {MODEL}@2 {registry}",
+        f"pull {MODEL}@live --format tflite -o {MODEL}.tflite {registry}",
         f"publish YOUR_MODEL.keras --name mine {registry}",
     ):
         command(f"{tensorlet} {arguments}")
-    tell("And to AWS: sam build && sam deploy --guided")
+    tell("", "And to AWS: sam build && sam deploy --guided")
 
 
 # -- how it looks --------------------------------------------------------------------------------------------

@@ -130,8 +130,11 @@ def real_record(s3: Any, record: dict[str, Any], message: Mapping[str, Any]) -> 
 
 
 def version_of(s3: Any, bucket: str, key: str, etag: str) -> str | None:
-    """The newest version of the object with this ETag; None in a bucket without versions."""
-    listing = s3.list_object_versions(Bucket=bucket, Prefix=key)
+    """The newest version of the object with this ETag; None in a bucket without versions, or none any more."""
+    try:
+        listing = s3.list_object_versions(Bucket=bucket, Prefix=key)
+    except s3.exceptions.NoSuchBucket:
+        return None
     for version in listing.get("Versions", []):
         if version["Key"] == key and version["ETag"].strip('"') == etag and version["VersionId"] != "null":
             return str(version["VersionId"])

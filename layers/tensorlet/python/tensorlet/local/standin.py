@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.request import Request, urlopen
 
 from tensorlet.errors import InvalidSetting
 from tensorlet.local.functions import REGION
@@ -44,10 +45,16 @@ def stand_in(visibility_s: int = VISIBILITY_S, max_receives: int = MAX_RECEIVES)
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     try:
+        reset(endpoint)
         with environment(endpoint):
             yield create_stack(endpoint, visibility_s, max_receives)
     finally:
         server.stop()
+
+
+def reset(endpoint: str) -> None:
+    """Forget everything; what moto holds belongs to the process and outlives a server."""
+    urlopen(Request(f"{endpoint}/moto-api/reset", method="POST"), timeout=10).close()
 
 
 @contextmanager
