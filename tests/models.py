@@ -142,19 +142,23 @@ def identity(tensors: dict[str, tuple[str, Dims]], suffix: str = "_out") -> byte
 
 def publish_onnx(store: Store, name: str, model: bytes, **document: Any) -> int:
     """Publish ONNX bytes as the next version of `name`; the signature is read by the runtime."""
-    signature = load_session("onnx", model).signature
+    return publish(store, name, "onnx", model, **document)
+
+
+def publish(store: Store, name: str, format: str, model: bytes, **document: Any) -> int:
+    """Publish the bytes of an ONNX or TFLite file as the next version of `name`."""
+    signature = load_session(format, model).signature
+    file = f"model.{format}"
     manifest = {
         "signature": signature.to_json(),
-        "artifacts": [
-            {"id": "onnx", "format": "onnx", "precision": "fp32", "files": [{"path": "model.onnx"}]}
-        ],
-        "default_artifact": "onnx",
+        "artifacts": [{"id": format, "format": format, "precision": "fp32", "files": [{"path": file}]}],
+        "default_artifact": format,
         **document,
     }
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+        path = Path(folder) / file
         path.write_bytes(model)
-        return publish_version(store, name, manifest, {"model.onnx": path})
+        return publish_version(store, name, manifest, {file: path})
 
 
 def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], initializers: list[Any]) -> bytes:
