@@ -41,7 +41,13 @@ fix: .venv/installed  ## format, and mend what the linter can
 	.venv/bin/ruff check --fix .
 
 build: .venv-sam/installed  ## build functions and layers with SAM
-	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam build --cached --parallel
+	PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam build
+
+invoke: .venv/installed build  ## a function in the Lambda image: make invoke EVENT=events/predict-v2.json
+	.venv/bin/python -m tests.sam.invoke "$(EVENT)" $(FILE)
+
+bench: .venv/installed  ## measure against floors and peers, and write docs/benchmarks.md
+	.venv/bin/python -m benchmarks
 
 conformance: .venv/installed  ## check any server: make conformance URL=http://HOST:PORT
 	.venv/bin/python -m pytest tests/conformance --base-url "$(URL)"

@@ -25,12 +25,14 @@ TARGET_MB = 110
 
 # Dead weight, as glob patterns below the layer's python/ folder, each group with the reason why nothing here opens it.
 PRUNE: dict[str, list[str]] = {
-    # The wheel holds ONNX Runtime twice; the Python module has it linked in. To drive the C library
-    # alone instead, remove "onnxruntime/capi/onnxruntime_pybind11_state*.so" here and keep libonnxruntime.so*.
-    # libonnxruntime_providers_shared.so stays: it is small, and its absence is a warning at every cold start.
-    "second copy of ONNX Runtime": ["onnxruntime/capi/libonnxruntime.so*"],
-    # LiteRT's C library of its own; the interpreter module uses libpywrap_litert_common.so.
-    "second copy of LiteRT": ["ai_edge_litert/libLiteRt.so"],
+    # The wheel holds ONNX Runtime twice: as a plain C library, which tensorlet.runtimes.onnx drives, and linked
+    # into a Python module. Only the first is ever opened.
+    "second copy of ONNX Runtime": [
+        "onnxruntime/*.py",
+        "onnxruntime/capi/*.py",
+        "onnxruntime/capi/libonnxruntime_providers_shared.so",
+        "onnxruntime/capi/onnxruntime_pybind11_state*.so",
+    ],
     "accelerators Lambda does not have": [
         "ai_edge_litert/libLiteRt*Accelerator.so",
         "ai_edge_litert/vendors",
