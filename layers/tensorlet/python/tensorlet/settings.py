@@ -183,7 +183,7 @@ SETTINGS: dict[str, Setting] = {
         "TENSORLET_MODEL",
         "",
         _text,
-        "The model, `NAME` or `NAME@VERSION|ALIAS`, which `POST /invocations` and `GET /ping` stand for.",
+        "The model, `NAME`, `NAME@VERSION` or `NAME@ALIAS`, which `POST /invocations` and `GET /ping` stand for.",
     ),
     "kserve_v1": Setting(
         "TENSORLET_KSERVE_V1",
@@ -192,7 +192,7 @@ SETTINGS: dict[str, Setting] = {
         "`on`: `GET /v1/models` and `GET /v1/models/{model}` answer as KServe V1 does, not as TensorFlow Serving.",
     ),
     "docs": Setting(
-        "TENSORLET_DOCS", "off", _switch, "`on`: `GET /docs` shows the OpenAPI document as a page."
+        "TENSORLET_DOCS", "off", _switch, "`on`: `GET /docs` shows the OpenAPI document as a page. `tensorlet serve` has it on by default."
     ),
     "cors_origin": Setting(
         "TENSORLET_CORS_ORIGIN",

@@ -9,7 +9,10 @@ from tensorlet.settings import Settings
 
 
 def run(arguments: Namespace) -> int:
-    settings = Settings.from_environ({**os.environ, "TENSORLET_REGISTRY": registry_uri(arguments)})
+    settings = Settings.from_environ(
+        # The page of docs is on here, off in a deployed function, and the environment says otherwise.
+        {"TENSORLET_DOCS": "on", **os.environ, "TENSORLET_REGISTRY": registry_uri(arguments)}
+    )
     try:
         import uvicorn  # noqa: F401  # an extra: the functions do without it
     except ImportError:
