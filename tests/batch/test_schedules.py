@@ -191,7 +191,7 @@ class Schedule(RuleBasedStateMachine):
 
 
 def test_every_schedule_ends_in_the_bytes_of_a_clean_run():
-    examples = settings.default.max_examples // 4  # a schedule is dozens of steps
+    examples = settings.default.max_examples // 2  # a schedule is dozens of steps
     run_state_machine_as_test(Schedule, settings=settings(max_examples=examples, stateful_step_count=30))
 
 
