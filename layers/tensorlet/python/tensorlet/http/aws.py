@@ -13,6 +13,9 @@ from tensorlet.http.message import Request, Response
 
 LARGE_PAYLOADS = "send large payloads as a file to the batch input bucket, or ask for fewer rows at once"
 
+ENVELOPE_BYTES = 1024  # status, headers and names around the body
+SURELY_SMALL_BYTES = 1 << 20  # not worth counting
+
 
 def make_handler(app: App) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
     """A Lambda handler that answers with `app`."""
@@ -22,11 +25,14 @@ def make_handler(app: App) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
             request = request_from_event(event, context)
         except InvalidRequest as error:
             return reply_from_response(error_response(400, str(error)))
-        reply = reply_from_response(app.handle(request))
+        response = app.handle(request)
+        reply = reply_from_response(response)
         limit = app.limits.max_response_bytes
-        if len(reply["body"]) > limit:
-            message = f"reply: expected at most {limit} bytes, got {len(reply['body'])}; {LARGE_PAYLOADS}"
-            return reply_from_response(error_response(413, message))
+        if reply_bytes(reply) > limit:
+            message = f"reply: expected at most {limit} bytes, got {reply_bytes(reply)}; {LARGE_PAYLOADS}"
+            refusal = error_response(413, message)
+            refusal.headers["x-request-id"] = request.id
+            return reply_from_response(refusal)
         return reply
 
     return handler
@@ -44,7 +50,7 @@ def request_from_event(event: Mapping[str, Any], context: Any) -> Request:
         method, path = event["httpMethod"], event["path"]
     else:
         raise InvalidRequest("event: expected an API Gateway or Function URL event")
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    headers = {name.lower(): value or "" for name, value in (event.get("headers") or {}).items()}
     return Request(method, path, headers, _body(event), getattr(context, "aws_request_id", ""))
 
 
@@ -68,10 +74,18 @@ def reply_from_response(response: Response) -> dict[str, Any]:
     }
 
 
+def reply_bytes(reply: Mapping[str, Any]) -> int:
+    """The length of a reply as Lambda counts it: as JSON, in which quotes and backslashes of a text are escaped."""
+    body: str = reply["body"]
+    if reply["isBase64Encoded"] or len(body) < SURELY_SMALL_BYTES:
+        return len(body) + ENVELOPE_BYTES
+    return len(body.encode()) + body.count('"') + body.count("\\") + ENVELOPE_BYTES
+
+
 def _body(event: Mapping[str, Any]) -> Any:
     body = event.get("body") or ""
     if not event.get("isBase64Encoded"):
-        return body.encode()
+        return body.encode("utf-8", "surrogatepass")  # what is no UTF-8 is refused as JSON later
     import pybase64
 
     try:
