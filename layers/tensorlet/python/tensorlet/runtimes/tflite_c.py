@@ -175,8 +175,8 @@ class CGraph:
         self._inputs: Any = ()
         self._outputs: Any = ()
         self._output_shapes: list[Shape] = []
-        # Fails here, and not in a request, where output shapes follow from values.
-        self._prepare(tuple(_smallest(spec.shape) for spec in self.signature.inputs))
+        self._check_output_shapes()
+        self._prepare(self._example_shapes(1))
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensors = [inputs[spec.name] for spec in self.signature.inputs]
@@ -224,8 +224,35 @@ class CGraph:
 
     def _prepare(self, shapes: tuple[Shape, ...]) -> None:
         """Resize the inputs and make buffers for them and for the outputs that follow."""
-        library, compiled = self._library, self._model.compiled
         self._drop_buffers()
+        self._output_shapes = self._resize(shapes)
+        self._inputs = self._buffers("Input", self.signature.inputs, shapes)
+        self._outputs = self._buffers("Output", self.signature.outputs, self._output_shapes)
+        self._shapes = shapes
+
+    def _check_output_shapes(self) -> None:
+        """Refuse a graph that computes its output shapes while it runs, as Keras' Flatten does with a dynamic batch.
+
+        LiteRT then reports the shapes of the run before, and writes past the end of buffers made for them. It
+        is seen here, and not in a request: a dynamic dimension of an output that does not follow the inputs.
+        """
+        if not any(DYNAMIC in spec.shape for spec in self.signature.inputs):
+            return
+        one, two = self._resize(self._example_shapes(1)), self._resize(self._example_shapes(2))
+        for spec, first, second in zip(self.signature.outputs, one, two, strict=True):
+            for dim, before, after in zip(spec.shape, first, second, strict=True):
+                if dim == DYNAMIC and before == after:
+                    raise _Unsupported("an output shape depends on values")
+
+    def _example_shapes(self, length: int) -> tuple[Shape, ...]:
+        """Input shapes whose dynamic dimensions are `length`."""
+        return tuple(
+            tuple(length if dim == DYNAMIC else dim for dim in spec.shape) for spec in self.signature.inputs
+        )
+
+    def _resize(self, shapes: tuple[Shape, ...]) -> list[Shape]:
+        """Resize the inputs; returns the shapes of the outputs that follow."""
+        library, compiled = self._library, self._model.compiled
         for index, (spec, shape) in enumerate(zip(self.signature.inputs, shapes, strict=True)):
             if DYNAMIC in spec.shape:
                 dims = (c_int32 * len(shape))(*shape)
@@ -246,12 +273,10 @@ class CGraph:
             layouts,
             c_bool(True),
         )
-        self._output_shapes = [layout.shape for layout in layouts]
-        if any(dim < 0 for shape in self._output_shapes for dim in shape):
+        output_shapes = [layout.shape for layout in layouts]
+        if any(dim < 0 for shape in output_shapes for dim in shape):
             raise _Unsupported("an output shape depends on values")
-        self._inputs = self._buffers("Input", self.signature.inputs, shapes)
-        self._outputs = self._buffers("Output", self.signature.outputs, self._output_shapes)
-        self._shapes = shapes
+        return output_shapes
 
     def _buffers(self, kind: str, specs: tuple[TensorSpec, ...], shapes: Any) -> Any:
         library, buffers = self._library, (c_void_p * len(specs))()
@@ -326,10 +351,6 @@ def find_library() -> str | None:
             path = f"{folder}/ai_edge_litert/libLiteRt.so"
             return path if known and os.path.exists(path) else None  # noqa: PTH110
     return None
-
-
-def _smallest(shape: Shape) -> Shape:
-    return tuple(1 if dim == DYNAMIC else dim for dim in shape)
 
 
 def _mapped(path: str) -> Any:
