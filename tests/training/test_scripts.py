@@ -1,0 +1,252 @@
+"""The training scripts as a user runs them, with tiny data, and every saved model they leave behind."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from tensorlet.errors import ConversionFailed
+from tensorlet.publish import publish
+from tensorlet.publish.convert import convert_python
+from tensorlet.registry.registry import Registry
+from tensorlet.runtimes import load_session
+from tensorlet.signature import TensorSpec
+from tensorlet.tensors import Tensor
+
+pytestmark = pytest.mark.training
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "docs" / "manifest.schema.json"
+SIDE, CLASSES = 12, 4  # small images keep the unrolled graphs of recurrent models small
+FRAMEWORKS = ("torch", "keras")
+SHAPES = {"mlp": (SIDE * SIDE,), "cnn": (SIDE, SIDE, 1), "lstm": (SIDE, SIDE)}
+NATIVE_SAVES = {
+    "torch": ("model.pth", "model.torchscript.pt"),
+    "keras": ("model.keras", "model.h5", "saved_model/1/saved_model.pb"),
+}
+
+
+class Workplace:
+    """A folder with data and a registry, in which runs are made once and looked at by many tests."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.registry = f"file://{folder / 'registry'}"
+        self.data = folder / "stripes.npz"
+        random = np.random.default_rng(0)
+        labels = np.arange(240) % CLASSES
+        images = random.random((240, SIDE, SIDE), np.float32) * 0.3
+        images[np.arange(240), labels * 3] += 0.7  # one bright line, whose place is the class
+        np.savez(
+            self.data, x_train=images[:200], y_train=labels[:200], x_test=images[200:], y_test=labels[200:]
+        )
+        self.runs = {}
+
+    def run(self, framework, arch):
+        """The one run of this model; if it failed, it fails every test that looks at it."""
+        if (framework, arch) not in self.runs:
+            command = self.command(framework, f"{framework}-{arch}", "--arch", arch)
+            self.runs[framework, arch] = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        run = self.runs[framework, arch]
+        assert run.returncode == 0, run.stderr
+        return run
+
+    def command(self, framework, name, *arguments):
+        return [
+            convert_python(), "-m", f"training.train_{framework}", "--dataset", str(self.data), "--epochs", "2",
+            "--name", name, "--registry", self.registry, "--output", str(self.folder / name), "--lr", "0.01",
+            *arguments,
+        ]  # fmt: skip
+
+    def train(self, framework, name, *arguments):
+        command = self.command(framework, name, *arguments)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def release(self, name):
+        return Registry.open(self.registry).resolve(name)
+
+    def sessions(self, name):
+        release = self.release(name)
+        return {
+            artifact.format: load_session(
+                artifact.format, release.read(artifact.files[0]), release.manifest.signature
+            )
+            for artifact in release.manifest.artifacts
+        }
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    return Workplace(tmp_path_factory.mktemp("training"))
+
+
+every_model = pytest.mark.parametrize("arch", SHAPES)
+every_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
+
+
+@every_framework
+@every_model
+def test_a_run_ends_in_a_checked_version_of_both_formats(workplace, framework, arch):
+    run = workplace.run(framework, arch)
+
+    manifest = workplace.release(f"{framework}-{arch}").manifest
+    assert run.stdout.splitlines()[-1] == str(manifest.version) == "1"
+    assert [artifact.format for artifact in manifest.artifacts] == ["onnx", "tflite"]
+    jsonschema.validate(manifest.document, json.loads(SCHEMA.read_text()))
+    for file in (*NATIVE_SAVES[framework], "model.onnx", "model.tflite"):
+        assert (workplace.folder / f"{framework}-{arch}" / file).stat().st_size > 0
+
+
+@every_model
+def test_both_frameworks_publish_the_same_signature(workplace, arch):
+    signatures = []
+    for framework in FRAMEWORKS:
+        workplace.run(framework, arch)
+        signatures.append(workplace.release(f"{framework}-{arch}").manifest.signature)
+
+    assert signatures[0] == signatures[1]
+    assert signatures[0].inputs == (TensorSpec("image", "FP32", (-1, *SHAPES[arch])),)
+    assert signatures[0].outputs == (TensorSpec("probabilities", "FP32", (-1, CLASSES)),)
+
+
+@every_framework
+@every_model
+@pytest.mark.parametrize("rows", [1, 3, 8, 45])
+def test_both_formats_take_any_batch_and_agree(workplace, framework, arch, rows):
+    workplace.run(framework, arch)
+    images = np.random.default_rng(rows).random((rows, *SHAPES[arch]), np.float32)
+
+    answers = {
+        format: session.infer({"image": Tensor.from_numpy(images)})["probabilities"].numpy()
+        for format, session in workplace.sessions(f"{framework}-{arch}").items()
+    }
+
+    assert answers["onnx"].shape == (rows, CLASSES)
+    np.testing.assert_allclose(answers["onnx"].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(answers["onnx"], answers["tflite"], atol=1e-5)
+
+
+@every_framework
+@every_model
+def test_no_published_file_tells_of_the_machine_that_made_it(workplace, framework, arch):
+    workplace.run(framework, arch)
+    version = workplace.folder / "registry" / f"{framework}-{arch}" / "1"
+    telling = (str(ROOT), str(workplace.folder), str(Path(convert_python()).parents[1]), "stack_trace")
+
+    for file in (path for path in version.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        assert [text for text in telling if text.encode() in content] == [], file.name
+
+
+@every_framework
+def test_the_report_is_quiet_and_says_what_was_reached(workplace, framework):
+    run = workplace.run(framework, "mlp")
+
+    for word in ("mlp in", "validation", "test", "model.onnx", "model.tflite", "largest difference"):
+        assert word in run.stdout
+    noise = [line for line in run.stderr.splitlines() if "XNNPACK" not in line]
+    assert noise == []
+
+
+@every_framework
+def test_the_same_seed_gives_the_same_model(workplace, framework):
+    """TFLite files hold the weights and nothing of the moment: equal models are equal files."""
+    workplace.run(framework, "mlp")
+    workplace.train(framework, f"{framework}-again", "--arch", "mlp")
+
+    first, second = (
+        workplace.release(name).manifest.artifact("tflite").files[0].sha256
+        for name in (f"{framework}-mlp", f"{framework}-again")
+    )
+    assert first == second
+
+
+@every_framework
+def test_ctrl_c_stops_training_and_goes_on_to_publish(workplace, framework):
+    name = f"{framework}-stopped"
+    checkpoints = ("checkpoint.pth", "checkpoint.weights.h5")
+    command = workplace.command(framework, name, "--epochs", "100000", "--lr", "0.0001", "--alias", "live")
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for_second_save(workplace.folder / name, checkpoints)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+
+    assert process.returncode == 0, errors
+    assert "stopped in epoch" in output
+    assert Registry.open(workplace.registry).aliases(name).version("live") == int(output.splitlines()[-1])
+
+
+def wait_for_second_save(folder, names, timeout_s=60):
+    """The first save is before the first epoch, the second after it."""
+    times = set()
+    deadline = time.monotonic() + timeout_s
+    while len(times) < 2:
+        assert time.monotonic() < deadline, f"no checkpoint in {timeout_s} s"
+        times |= {(folder / name).stat().st_mtime_ns for name in names if (folder / name).exists()}
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("framework", "arch", "file", "formats"),
+    [
+        pytest.param("keras", "cnn", "model.h5", ["onnx", "tflite"], id="h5"),
+        pytest.param("keras", "cnn", "saved_model/1", ["onnx", "tflite"], id="SavedModel"),
+        # Its graph cannot be traced again with a batch of 1, which TensorFlow needs for a loop.
+        pytest.param("keras", "lstm", "saved_model/1", ["onnx"], id="recurrent SavedModel"),
+        pytest.param("torch", "cnn", "model.torchscript.pt", ["onnx"], id="TorchScript"),
+    ],
+)
+def test_the_other_native_saves_can_be_published_too(workplace, framework, arch, file, formats):
+    workplace.run(framework, arch)
+    name = f"{framework}-{arch}-other"
+    lines = []
+    publish(
+        workplace.folder / f"{framework}-{arch}" / file,
+        name,
+        workplace.registry,
+        trust_source=True,
+        inputs=[TensorSpec("image", "FP32", (-1, *SHAPES[arch]))],
+        outputs=["probabilities"],
+        report=lines.append,
+    )
+
+    assert list(workplace.sessions(name)) == formats, lines
+    images = np.random.default_rng(0).random((5, *SHAPES[arch]), np.float32)
+    original, other = (
+        workplace.sessions(model)["onnx"].infer({"image": Tensor.from_numpy(images)})["probabilities"].numpy()
+        for model in (f"{framework}-{arch}", name)
+    )
+    np.testing.assert_allclose(original, other, atol=1e-6)
+
+
+def test_a_pickle_that_runs_code_is_refused_unopened(tmp_path):
+    """A `.pth` is read with weights_only=True."""
+    opened = tmp_path / "opened"
+
+    class Payload:
+        def __reduce__(self):
+            return (os.mkdir, (str(opened),))
+
+    source = tmp_path / "model.pth"
+    source.write_bytes(pickle.dumps({"weight": Payload()}, protocol=2))
+
+    with pytest.raises(ConversionFailed, match="UnpicklingError"):
+        publish(
+            source,
+            "evil",
+            f"file://{tmp_path / 'registry'}",
+            module="training.torch_models:mlp",
+            inputs=[TensorSpec("image", "FP32", (-1, 784))],
+        )
+    assert not opened.exists()
