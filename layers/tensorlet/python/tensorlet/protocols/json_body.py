@@ -3,6 +3,9 @@
 The fast lane (`number_arrays`, and orjson in `parse_json`) only ever accepts. Whatever it does not take goes to
 the careful lane (the standard library), which also knows the bare tokens NaN, Infinity and -Infinity that Triton
 and TensorFlow Serving send and take. So every refusal, and its text, comes from one place.
+
+The fast lane opens with the second request of a process, or with a large one: importing simdjson and orjson takes
+40 ms, which the first answer of a cold start does without. `open_fast_lane` opens it at once, for a server.
 """
 
 import json
@@ -10,8 +13,6 @@ import math
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
-
-import orjson
 
 from tensorlet.errors import InvalidJson, PayloadTooLarge
 from tensorlet.settings import Settings
@@ -21,6 +22,7 @@ from tensorlet.tensors import Buffer, Shape
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_DIMENSIONS = 32
+_WORTH_IMPORTING_BYTES = 1 << 20  # the careful lane takes some 20 ms for them
 _KEPT_PARSER_BYTES = 8 << 20  # a parser holds some times the bytes of its largest document
 
 
@@ -42,10 +44,14 @@ def parse_json(body: bytes, limits: Settings, first: bool = False) -> Any:
     check_elements(body, limits)
     if body.count(b"[") + body.count(b"{") > limits.max_json_depth:
         _check_depth(body, limits.max_json_depth)
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _parse_carefully(body, first)
+    if _fast_lane_is_open:
+        import orjson
+
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass
+    return _parse_carefully(body, first)
 
 
 def check_elements(body: bytes, limits: Settings) -> None:
@@ -58,9 +64,28 @@ def check_elements(body: bytes, limits: Settings) -> None:
 
 def dump_json(document: Any) -> bytes:
     """`document` as compact JSON; floats that are not finite become the bare tokens NaN and Infinity."""
-    text = orjson.dumps(document)
-    # orjson writes null for them; a null that was meant comes out of the careful lane as the same null.
-    return json.dumps(document, separators=(",", ":")).encode() if b"null" in text else text
+    global _fast_lane_is_open
+    if _fast_lane_is_open:
+        import orjson
+
+        text = orjson.dumps(document)
+        # orjson writes null for them; a null that was meant comes out of the careful lane as the same null.
+        if b"null" not in text:
+            return text
+    _fast_lane_is_open = True
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def open_fast_lane() -> None:
+    """Import simdjson and orjson now, and use them from now on."""
+    global _fast_lane_is_open
+    import orjson  # noqa: F401
+    import simdjson  # noqa: F401
+
+    _fast_lane_is_open = True
+
+
+_fast_lane_is_open = False
 
 
 def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayReader"], Any]) -> Any:
@@ -72,9 +97,11 @@ def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayR
     Raises:
         PayloadTooLarge: more values than the limit.
     """
-    import simdjson  # 18 ms of a cold start that binary requests need not pay
-
     check_elements(body, limits)
+    if not _fast_lane_is_open and len(body) < _WORTH_IMPORTING_BYTES:
+        return None
+    import simdjson
+
     parser = _PARSERS.pop() if _PARSERS else simdjson.Parser()
     try:
         reader = ArrayReader()

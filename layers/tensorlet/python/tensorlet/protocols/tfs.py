@@ -3,23 +3,29 @@
 Sources: tensorflow/serving g3doc/api_rest.md, util/json_tensor.cc. Error texts follow json_tensor.cc.
 """
 
+from math import prod
 from typing import Any, NamedTuple
 
 from tensorlet.errors import InvalidRequest, InvalidTensor
 from tensorlet.protocols.json_body import ArrayReader, Declined, Numbers, number_arrays, parse_json
 from tensorlet.protocols.json_tensor import nested_values, shorten, tensor_from_json
 from tensorlet.settings import Settings
-from tensorlet.signature import Signature, TensorSpec
-from tensorlet.tensors import DATATYPES, Tensor
+from tensorlet.signature import DYNAMIC, Signature, TensorSpec
+from tensorlet.tensors import DATATYPES, Shape, Tensor
 
 DEFAULT_SIGNATURE = "serving_default"
+SINGLE_NUMBERS = ((DYNAMIC,), (DYNAMIC, 1))
 
 
 class PredictRequest(NamedTuple):
-    """`row` tells which reply to give: `predictions` for `instances`, `outputs` for `inputs`."""
+    """`row` tells which reply to give: `predictions` for `instances`, `outputs` for `inputs`.
+
+    `shape` is that of the request and of the reply where the model was given plain rows instead, else None.
+    """
 
     inputs: dict[str, Tensor]
     row: bool
+    shape: Shape | None = None
 
 
 def decode_predict(body: bytes, signature: Signature, limits: Settings) -> PredictRequest:
@@ -47,7 +53,25 @@ def decode_predict(body: bytes, signature: Signature, limits: Settings) -> Predi
     if not row and not columnar:
         raise InvalidRequest("Missing 'inputs' or 'instances' key")
     decode = _decode_instances if row else _decode_inputs
-    return PredictRequest(decode(document["instances" if row else "inputs"], signature), row)
+    inputs = decode(document["instances" if row else "inputs"], signature)
+    if _takes_single_numbers(signature):
+        spec = signature.inputs[0]
+        tensor = inputs[spec.name]
+        if not spec.accepts(tensor.shape):
+            rows = (prod(tensor.shape), *spec.shape[1:])
+            return PredictRequest({spec.name: tensor._replace(shape=rows)}, row, tensor.shape)
+    return PredictRequest(inputs, row)
+
+
+def _takes_single_numbers(signature: Signature) -> bool:
+    """Whether each row is one number, in and out.
+
+    TensorFlow Serving does not hold a tensor against the signature's shape, so that its clients ask such a model
+    for [2], [2, 1] and [2, 2] numbers alike. Here each number is a row, and the reply has the request's shape.
+    """
+    return len(signature.inputs) == 1 and all(
+        spec.shape in SINGLE_NUMBERS for spec in (*signature.inputs, *signature.outputs)
+    )
 
 
 def parse_object(body: bytes, limits: Settings) -> dict[str, Any]:

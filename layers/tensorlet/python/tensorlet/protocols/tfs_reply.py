@@ -21,6 +21,8 @@ def encode_predict(request: PredictRequest, outputs: Mapping[str, Tensor], signa
     Raises:
         InvalidTensor: outputs that cannot be rows, or that JSON cannot carry.
     """
+    if request.shape is not None:
+        outputs = {name: tensor._replace(shape=request.shape) for name, tensor in outputs.items()}
     values = {spec.name: json_value(outputs[spec.name], spec.name) for spec in signature.outputs}
     if not request.row:
         return dump_json({"outputs": values if len(values) > 1 else next(iter(values.values()))})

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from tensorlet.errors import ArtifactRefused, ConversionFailed, InferenceFailed, PublishError, UntrustedSource
 from tensorlet.publish.convert import DESCRIBE, run_steps
-from tensorlet.publish.converters.job import DESCRIPTION_FILE, GIVEN_INPUTS, Job
+from tensorlet.publish.converters.job import DESCRIPTION_FILE, GIVEN_INPUTS, SIGNATURES_FILE, Job
 from tensorlet.publish.fast_start import Variant, make_variant
 from tensorlet.publish.gate import Parity, check_artifact, source_golden
 from tensorlet.publish.golden import FILE, Arrays, Golden, golden_inputs, load_golden, save_golden
+from tensorlet.publish.roles import find_roles
 from tensorlet.publish.sources import SourceFormat, detect_source, digest_source
 from tensorlet.registry.registry import ALIAS_NAME, MODEL_NAME
 from tensorlet.registry.store import open_store
@@ -91,7 +92,8 @@ def publish(
         candidates = [_candidate(form, job, target, failures) for target in form.targets]
         candidates += [Candidate(target, Path(), reason) for target, reason in form.impossible.items()]
         description = describe(form, job, candidates, failures)
-        _check_roles(description.signature, classes, scores)
+        described = Path(job.folder) / DESCRIBE / SIGNATURES_FILE
+        roles = find_roles(source, described, description.signature, classes, scores)
         checked = [check(candidate, description, form.tolerance) for candidate in candidates]
         for line in table(checked):
             report(line)
@@ -109,9 +111,7 @@ def publish(
         if variant:
             document["artifacts"].append(variant.artifact)
             files |= variant.files
-        document |= (
-            _roles(classes, scores) | ({"labels": list(labels)} if labels else {}) | dict(details or {})
-        )
+        document |= roles | ({"labels": list(labels)} if labels else {}) | dict(details or {})
         files |= _saved_model_files(source, form, Path(folder))
         golden_file = Path(folder) / FILE
         save_golden(golden_file, description.golden)
@@ -307,18 +307,6 @@ def _viewed(found: Signature, inputs: Sequence[TensorSpec]) -> Signature:
 
 def _described(spec: TensorSpec) -> str:
     return f"{spec.name}:{spec.datatype}:{'x'.join(map(str, spec.shape))}"
-
-
-def _check_roles(signature: Signature, classes: str | None, scores: str | None) -> None:
-    names = [spec.name for spec in signature.outputs]
-    for role, output in (("classes", classes), ("scores", scores)):
-        if output is not None and output not in names:
-            raise PublishError(f"--{role}: expected an output, one of {', '.join(names)}, got {output!r}")
-
-
-def _roles(classes: str | None, scores: str | None) -> dict[str, Any]:
-    roles = {role: output for role, output in (("classes", classes), ("scores", scores)) if output}
-    return {"roles": roles} if roles else {}
 
 
 def _saved_model_files(source: Path, form: SourceFormat, folder: Path) -> dict[str, Path]:

@@ -1,10 +1,12 @@
 """A SavedModel folder to ONNX and TFLite. It is a program: the caller has vouched for it."""
 
+import json
 from typing import Any
 
 import tensorflow as tf
 
-from tensorlet.publish.converters.job import Job, Refused, datatype, renamed, run
+from tensorlet.publish.converters.job import SIGNATURES_FILE, Job, Refused, datatype, renamed, run
+from tensorlet.publish.converters.saved_model_roles import find_roles
 from tensorlet.publish.converters.tensorflow_graph import Function, describe_function, to_onnx, to_tflite
 from tensorlet.signature import DYNAMIC, TensorSpec
 
@@ -12,12 +14,20 @@ PACKAGES = ("tensorflow-cpu", "tensorflow", "tf2onnx")
 SIGNATURES = ("serving_default", "serve")  # the first that the folder has
 
 
+def describe(job: Job) -> None:
+    function = load(job)
+    describe_function(job, function, PACKAGES)
+    model = tf.saved_model.load(job.source)
+    name, signature = _predict_signature(model)
+    own = [*signature.structured_input_signature[1], *sorted(signature.structured_outputs)]
+    outputs = renamed(sorted(signature.structured_outputs), job.outputs, "outputs")
+    names = dict(zip(own, [*(spec.name for spec in function.inputs), *outputs], strict=True))
+    job.path(SIGNATURES_FILE).write_text(json.dumps(find_roles(job.source, name, names)))
+
+
 def load(job: Job) -> Function:
     model = tf.saved_model.load(job.source)
-    found = [name for name in SIGNATURES if name in model.signatures]
-    if not found:
-        raise Refused(f"expected a signature {SIGNATURES[0]!r}, got {sorted(model.signatures)}")
-    signature = model.signatures[found[0]]
+    _, signature = _predict_signature(model)
     own = signature.structured_input_signature[1]  # keyword arguments: name -> TensorSpec
     names = renamed(list(own), tuple(spec.name for spec in job.inputs), "inputs")
     inputs = tuple(
@@ -33,6 +43,14 @@ def load(job: Job) -> Function:
     return Function(call, inputs, track=model)
 
 
+def _predict_signature(model: Any) -> tuple[str, Any]:
+    """The signature to serve, and its name. Raises Refused."""
+    found = [name for name in SIGNATURES if name in model.signatures]
+    if not found:
+        raise Refused(f"expected a signature {SIGNATURES[0]!r}, got {sorted(model.signatures)}")
+    return found[0], model.signatures[found[0]]
+
+
 def _shape(shape: Any) -> tuple[int, ...]:
     if shape.rank is None:
         raise Refused("an input of unknown rank cannot be served")
@@ -42,7 +60,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
 if __name__ == "__main__":
     run(
         {
-            "describe": lambda job: describe_function(job, load(job), PACKAGES),
+            "describe": describe,
             "onnx": lambda job: to_onnx(job, load(job)),
             "tflite": lambda job: to_tflite(job, load(job)),
         }

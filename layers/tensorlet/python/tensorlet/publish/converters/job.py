@@ -15,6 +15,7 @@ from tensorlet.tensors import FROM_NUMPY
 JOB_FILE = "job.json"
 REASON_FILE = "reason.txt"
 DESCRIPTION_FILE = "description.json"
+SIGNATURES_FILE = "signatures.json"  # classify and regress signatures, as in the manifest
 GIVEN_INPUTS = "given.npz"
 OPSET = 18  # the newest that tf2onnx writes; every ONNX Runtime since 1.14 reads it
 
