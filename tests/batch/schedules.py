@@ -82,6 +82,7 @@ class Worker:
     def __init__(self, work: Callable[["Worker"], Any]):
         self.outcome: BaseException | None = None
         self.done = False
+        self.before = ""  # the call it stands before
         self._command = "go"
         self._waiting = Semaphore(0)
         self._order = Semaphore(0)
@@ -102,6 +103,7 @@ class Worker:
         return _Gated(inner, self.call)
 
     def call(self, method: Callable[..., Any], *arguments: Any) -> Any:
+        self.before = method.__name__
         self._waiting.release()
         self._order.acquire()
         command = self._command

@@ -1,13 +1,22 @@
-"""NPY in, NPY out; NPZ for several outputs. Rows that fail are left out and listed."""
+"""NPY in, NPY out, NPZ for several outputs; NPZ in, NPZ out. Rows that fail are left out and listed."""
 
 import io
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from tensorlet.batch.formats import npy
+from hypothesis import given
+from hypothesis import strategies as st
+from tensorlet.batch.formats import FORMATS, npy
+from tensorlet.batch.options import Options
+from tensorlet.batch.rows import UnreadableFile
+from tensorlet.batch.source import Source
+from tensorlet.signature import Signature, TensorSpec
 
-from tests.batch.bench import Bench
+from tests.batch.bench import Bench, memory_store
 from tests.models import identity, linear_weights, publish_onnx
+
+LINEAR = Signature((TensorSpec("image", "FP32", (-1, 4)),), (TensorSpec("scores", "FP32", (-1, 3)),))
 
 
 def save(array: np.ndarray) -> bytes:
@@ -119,3 +128,70 @@ def test_a_wrong_file_gives_a_report_with_the_reason_and_no_output(bench: Bench,
 def test_text_cannot_be_an_npy_file(bench: Bench, store):
     publish_onnx(store, "text", identity({"x": ("BYTES", ["n"])}))
     assert "text" in bench.run("text/a.npy", save(np.array([1]))).reason
+
+
+def save_npz(compressed: bool = False, **arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npz_holds_an_array_for_each_input(bench: Bench, store, monkeypatch, order, compressed):
+    monkeypatch.setattr(npy, "CHUNK_BYTES", 1000)
+    publish_onnx(store, "two", identity({"a": ("INT64", ["n"]), "b": ("FP32", ["n", 2])}))
+    a, b = np.arange(500), np.asarray(np.random.default_rng(0).random((500, 2), np.float32), order=order)
+    report = bench.run("two/a.npz", save_npz(compressed, b=b, a=a, unused=np.zeros(3)))
+
+    out = load(bench.out("two/a.npz"))
+    assert (report.reason, report.rows_out) == ("", 500)
+    assert out["a_out"].tolist() == a.tolist()
+    assert out["b_out"].tobytes() == b.tobytes(order="C")
+
+
+def test_the_only_array_is_the_only_input_whatever_its_name(bench: Bench):
+    bench.run("half/a.npz", save_npz(arr_0=np.array([1, 2])))
+    assert load(bench.out("half/a.npz"))["y"].tolist() == [2.5, 3.0]
+
+
+def test_a_row_fails_if_one_of_its_arrays_does_not_fit(bench: Bench, store):
+    publish_onnx(store, "two", identity({"a": ("INT64", ["n"]), "b": ("FP32", ["n", 2])}))
+    bench.run("two/a.npz", save_npz(a=np.array([1, 1.5, 3]), b=np.arange(6).reshape(3, 2)))
+    assert load(bench.out("two/a.npz"))["a_out"].tolist() == [1, 3]
+    assert bench.err("two/a.npz") == [
+        {"row": 1, "error": "expected integers, got 1.5", "input": {"a": 1.5, "b": [2, 3]}}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        pytest.param(b"PK", "not NPZ", id="no archive"),
+        pytest.param(
+            save_npz(x=np.zeros(3), y=np.zeros(3)), "NPZ has no array 'image', got 'x', 'y'", id="names"
+        ),
+        pytest.param(save_npz(image=np.zeros((3, 5))), "expected shape [4], got [5]", id="shape"),
+        pytest.param(save_npz(image=np.array([[None] * 4])), "expected numbers", id="pickled objects"),
+        pytest.param(save_npz(True, image=np.zeros((999, 4)))[:-300], "not NPZ", id="cut off"),
+    ],
+)
+def test_a_wrong_archive_gives_a_report_with_the_reason(bench: Bench, data, reason):
+    assert reason in bench.run("linear/a.npz", data).reason
+    assert bench.out("linear/a.npz") is None
+
+
+def test_a_damaged_archive_gives_a_report_with_the_reason(bench: Bench):
+    data = bytearray(save_npz(True, image=np.random.default_rng(0).random((999, 4))))
+    data[300:400] = bytes(100)
+    assert "image.npy is damaged" in bench.run("linear/a.npz", bytes(data)).reason
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_any_bytes_are_an_array_or_an_unreadable_file(tail, length):
+    for name, data in (("m/a.npy", save(np.zeros((3, 4)))), ("m/a.npz", save_npz(image=np.zeros((3, 4))))):
+        store = memory_store("inputs")
+        store.put(name, data[:length] + tail)
+        with suppress(UnreadableFile):
+            blocks, _ = FORMATS[name[-3:]].open(Source(store, store.head(name)), LINEAR, Options())
+            list(blocks)

@@ -1,6 +1,6 @@
 """Rows in, predictions out: what fails in a group of rows is narrowed down to the rows that fail."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +80,7 @@ def _run(
         yield where, _infer(model, rows, offsets)
     except InferenceFailed as error:
         if len(where) == 1:
-            failures[where[0]] = Failure(str(error), _original(rows, where[0]))
+            failures[where[0]] = Failure(str(error), row_to_json(rows.columns, where[0]))
             return
         middle = len(where) // 2
         yield from _run(model, rows, where[:middle], failures)
@@ -146,9 +146,9 @@ def _scatter(count: int, pieces: list[Piece], name: str) -> Column:
     return rows
 
 
-def _original(rows: Rows, n: int) -> Any:
-    """A row as JSON, from the tensors it became: a list if there is one input, else an object by name."""
-    values = {name: _to_json(column[n]) for name, column in rows.columns.items()}
+def row_to_json(columns: Mapping[str, Column], n: int) -> Any:
+    """A row as JSON, from its arrays: a list if there is one input, else an object by name."""
+    values = {name: _to_json(column[n]) for name, column in columns.items()}
     return next(iter(values.values())) if len(values) == 1 else values
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from tensorlet.batch.formats.csv import open_csv
 from tensorlet.batch.formats.jsonl import open_jsonl
-from tensorlet.batch.formats.npy import open_npy
+from tensorlet.batch.formats.npy import open_npy, open_npz
 from tensorlet.batch.options import Options
 from tensorlet.batch.predict import Predictions
 from tensorlet.batch.rows import Rows
@@ -44,4 +44,5 @@ FORMATS = {
     "csv": Format(open_csv, text=True),
     "jsonl": Format(open_jsonl, text=True),
     "npy": Format(open_npy, text=False),
+    "npz": Format(open_npz, text=False),
 }
