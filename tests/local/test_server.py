@@ -97,6 +97,16 @@ def test_a_running_request_is_finished_before_it_stops(registry):
 
 
 @slow
+def test_a_server_ends_with_the_block_that_started_it(registry):
+    with pytest.raises(KeyboardInterrupt), running_server("--registry", registry, "--workers", "2") as server:
+        workers = children(server.process.pid)
+        raise KeyboardInterrupt
+
+    assert server.process.returncode == 0
+    assert not any(alive(pid) for pid in workers)
+
+
+@slow
 def test_a_worker_that_dies_is_replaced(registry, capfd):
     with running_server("--registry", registry, "--workers", "2") as server:
         workers = children(server.process.pid)
