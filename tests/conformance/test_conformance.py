@@ -2,7 +2,8 @@
 
     python -m pytest tests/conformance --base-url http://HOST:PORT
 
-Without `--base-url` our own server is started. Another server needs the models of `tests.conformance.models`.
+Without `--base-url` our own server is started. Another server needs the models of `tests.conformance.models`; one
+that speaks a single protocol is checked with `-k V2` or `-k TFS`.
 Entries of level "tensorlet" are our choice where specifications are silent or servers differ; they are skipped for
 other servers unless `--all-levels` is given.
 
