@@ -192,7 +192,10 @@ SETTINGS: dict[str, Setting] = {
         "`on`: `GET /v1/models` and `GET /v1/models/{model}` answer as KServe V1 does, not as TensorFlow Serving.",
     ),
     "docs": Setting(
-        "TENSORLET_DOCS", "off", _switch, "`on`: `GET /docs` shows the OpenAPI document as a page. `tensorlet serve` has it on by default."
+        "TENSORLET_DOCS",
+        "off",
+        _switch,
+        "`on`: `GET /docs` shows the OpenAPI document as a page. `tensorlet serve` has it on by default.",
     ),
     "cors_origin": Setting(
         "TENSORLET_CORS_ORIGIN",

@@ -1,6 +1,5 @@
 """gzip and deflate of bodies, both ways (RFC 9110, 8.4 and 12.5.3); deflate is the zlib format."""
 
-import zlib
 from collections.abc import Mapping
 
 from tensorlet.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding
@@ -27,6 +26,8 @@ def decompress(body: Buffer, headers: Mapping[str, str], limit_bytes: int) -> Bu
         raise UnsupportedEncoding(
             f"Content-Encoding: expected gzip, deflate or identity, got {coding[:64]!r}"
         )
+    import zlib  # here and below, as few cold starts compress
+
     try:
         return _inflate(body, WINDOW_BITS[coding], limit_bytes)
     except zlib.error as error:
@@ -35,6 +36,8 @@ def decompress(body: Buffer, headers: Mapping[str, str], limit_bytes: int) -> Bu
 
 def _inflate(body: Buffer, window_bits: int, limit_bytes: int) -> bytearray:
     """The plain bytes of one stream, or of several gzip members after one another (RFC 1952, 2.2)."""
+    import zlib
+
     plain = bytearray()
     members, stream = 1, zlib.decompressobj(window_bits)
     for start in range(0, len(body), CHUNK_BYTES):  # in pieces: what is left of one is copied each time
@@ -70,6 +73,8 @@ def accepted_coding(accept_encoding: str) -> str | None:
 
 
 def compress(body: Buffer, coding: str) -> bytes:
+    import zlib
+
     # Level 1: on tensors and JSON numbers more time buys next to nothing.
     stream = zlib.compressobj(1, zlib.DEFLATED, WINDOW_BITS[coding])
     return stream.compress(body) + stream.flush()

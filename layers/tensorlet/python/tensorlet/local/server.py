@@ -19,6 +19,7 @@ import uvicorn
 from tensorlet.errors import InvalidSetting
 from tensorlet.http.app import App
 from tensorlet.local.asgi import AsgiApp
+from tensorlet.protocols.json_body import open_fast_lane
 from tensorlet.serving.service import ModelService
 from tensorlet.settings import Settings
 
@@ -70,6 +71,7 @@ def run_worker(
     app: AsgiApp, listener: socket.socket, ready: Callable[[], None], parent: int | None = None
 ) -> None:
     """Answer on `listener` until told to stop; `ready` is called once connections are accepted."""
+    open_fast_lane()
     config = uvicorn.Config(
         app,
         interface="asgi3",

@@ -5,6 +5,7 @@ and answers `infer(inputs) -> outputs`, both by name. Inputs were checked agains
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from tensorlet.errors import ArtifactRefused
@@ -43,6 +44,22 @@ def load_session(
 
         return TFLiteSession(model, signature, threads)
     raise ArtifactRefused(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+
+
+def load_runtime(format: str) -> None:
+    """Load the runtime of a format ahead of its first model; where its C library is not to be had, do nothing.
+
+    Most of it happens outside of the interpreter's lock, so that a thread can do it beside the other imports.
+    """
+    if format == "tflite":
+        from tensorlet.runtimes.tflite_c import load_library
+
+        load_library()
+        return
+    from tensorlet.runtimes.onnx import load_api
+
+    with suppress(OSError):
+        load_api()
 
 
 def onnx_runtime_version() -> str:
