@@ -3,17 +3,19 @@
 import json
 
 import pytest
-
 from tensorlet.http.app import App
 from tensorlet.http.message import Request
 from tensorlet.protocols import json_body
+
 from tests.models import linear, publish_onnx
 
+ROWS = [[1, 2, 3, 4.5], [5, 6, 7, 8]]
+V2_REQUEST = {"inputs": [{"name": "image", "shape": [2, 4], "datatype": "FP32", "data": ROWS}]}
 CASES = [
-    pytest.param("/v2/models/digits/infer", {"inputs": [{"name": "image", "shape": [2, 4], "datatype": "FP32", "data": [[1, 2, 3, 4.5], [5, 6, 7, 8]]}]}, id="V2"),
-    pytest.param("/v1/models/digits:predict", {"instances": [[1, 2, 3, 4.5], [5, 6, 7, 8]]}, id="TensorFlow Serving"),
+    pytest.param("/v2/models/digits/infer", V2_REQUEST, id="V2"),
+    pytest.param("/v1/models/digits:predict", {"instances": ROWS}, id="TensorFlow Serving"),
     pytest.param("/v1/models/digits:predict", {"instances": [[1, 2], [3]]}, id="refused"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("path", "document"), CASES)
