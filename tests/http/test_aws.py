@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tensorlet.http.aws import make_handler, reply_bytes, request_from_event
 
 from tests.http.conftest import make_app
+from tests.protocols.strategies import documents
 
 EVENTS = Path(__file__).parents[2] / "events"
 CONTEXT = SimpleNamespace(aws_request_id="request-1")

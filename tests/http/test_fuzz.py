@@ -75,6 +75,7 @@ def test_no_v2_body_breaks_the_server(app, model, body, binary, json_size):
     check(app, "POST", f"/v2/models/{model}/infer", headers, body + binary if headers else body)
 
 
+@strategies.documents
 @given(
     datatype=st.sampled_from(DATATYPES),
     shape=st.tuples(st.integers(0, 3), st.integers(0, 3)),
@@ -155,6 +156,7 @@ def test_no_compressed_body_breaks_the_server(app, body, coding):
 
 
 @pytest.mark.slow
+@strategies.documents
 @given(document=strategies.anything)
 def test_no_json_document_breaks_any_route_that_takes_one(app, document):
     body = to_body(document)

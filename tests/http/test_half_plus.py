@@ -10,12 +10,12 @@ from tensorlet.publish.convert import convert_python
 from tensorlet.registry.store import open_store
 from tensorlet.registry.writer import set_alias
 
-from tests.conformance.test_conformance import CASES, test_the_server_conforms
+from tests.conformance import test_conformance as conformance
 from tests.servers import serve_in_thread
 
 BUILD = Path(__file__).parent / "data" / "half_plus.py"
 MODELS = {"half_plus_two": 2.0, "half_plus_three": 3.0}
-VECTORS = [case for case in CASES if case["clause"].startswith("TFS B6")]
+VECTORS = [case for case in conformance.CASES if case["clause"].startswith("TFS B6")]
 
 pytestmark = [pytest.mark.slow, pytest.mark.training]
 
@@ -39,7 +39,7 @@ def base_url(published, request):
 
 @pytest.mark.parametrize("case", VECTORS, ids=[case["name"] for case in VECTORS])
 def test_tensorflow_servings_vectors_hold(case, base_url, request):
-    test_the_server_conforms(case, base_url, "1", request)
+    conformance.test_the_server_conforms(case, base_url, "1", request)
 
 
 def test_the_roles_are_those_of_the_saved_model(published):

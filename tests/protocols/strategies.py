@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from tensorlet.tensors import DATATYPES, Tensor
 
-# For documents that take long to draw: fewer where speed counts, as many as any where thoroughness does.
-documents = settings(max_examples=60 if settings().max_examples <= 200 else settings().max_examples)
+# What takes long to draw: fewer of them where speed counts, as many as any where thoroughness does.
+documents = settings(max_examples=50 if settings().max_examples <= 200 else settings().max_examples)
 
 JSON_DATATYPES = [name for name in DATATYPES if name not in ("FP16", "BF16")]
 

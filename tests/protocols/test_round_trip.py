@@ -39,6 +39,7 @@ def canonical(tensor: Tensor) -> Tensor:
     return Tensor(tensor.datatype, tensor.shape, [repr(value) for value in tensor.tolist()])
 
 
+@strategies.documents
 @given(tensor=tensors())
 def test_binary_tensors_round_trip(tensor):
     raw = memoryview(encode_binary(tensor))
@@ -55,6 +56,7 @@ def test_binary_requests_round_trip(several):
     assert all(map(same, inputs.values(), several))
 
 
+@strategies.documents
 @given(tensor=tensors(JSON_DATATYPES, text=True))
 def test_json_requests_round_trip(tensor):
     found = reply_as_request(tensor, binary=False).inputs["t0"]
@@ -63,6 +65,7 @@ def test_json_requests_round_trip(tensor):
     assert canonical(found).data == canonical(tensor).data
 
 
+@strategies.documents
 @given(tensor=tensors(JSON_DATATYPES, text=True))
 def test_tensorflow_serving_columns_round_trip(tensor):
     spec = TensorSpec("x", tensor.datatype, tuple(-1 for _ in tensor.shape))
@@ -81,6 +84,7 @@ def test_half_precision_is_refused_in_json(datatype):
         reply_as_request(Tensor(datatype, (1,), b"\0\0"), binary=False)
 
 
+@strategies.documents
 @given(raw=st.binary(max_size=64), datatype=st.sampled_from(list(DATATYPES)), shape=strategies.shapes())
 def test_arbitrary_bytes_are_a_tensor_or_refused(raw, datatype, shape):
     try:
