@@ -35,6 +35,8 @@ class Rows(NamedTuple):
 
     def part(self, start: int, stop: int) -> "Rows":
         """Rows `start` to `stop` (exclusive)."""
+        if start == 0 and stop == self.size:
+            return self
         columns = {name: column[start:stop] for name, column in self.columns.items()}
         failures = {n - start: failure for n, failure in self.failures.items() if start <= n < stop}
         return Rows(stop - start, columns, failures)
@@ -46,23 +48,23 @@ def regroup(blocks: Iterable[Rows], size: int) -> Iterator[Rows]:
     A model may answer in other last bits for another number of rows, so what is predicted together must depend
     on the file alone: on a row's number, and never on how many bytes a read has returned.
     """
-    held: list[Rows] = []
-    count = 0
+    held: list[Rows] = []  # fewer than `size` rows
+    missing = size
     for block in blocks:
-        held.append(block)
-        count += block.size
-        if count >= size:
-            rows = _join(held)
-            whole = count - count % size
-            for start in range(0, whole, size):
-                yield rows.part(start, start + size)
-            held, count = [rows.part(whole, count)], count - whole
-    if count:
+        start = 0
+        while block.size - start >= missing:
+            held.append(block.part(start, start + missing))
+            start += missing
+            yield _join(held)
+            held, missing = [], size
+        if start < block.size:
+            held.append(block.part(start, block.size))
+            missing -= block.size - start
+    if held:
         yield _join(held)
 
 
 def _join(blocks: list[Rows]) -> Rows:
-    blocks = [block for block in blocks if block.size] or blocks
     if len(blocks) == 1:
         return blocks[0]
     failures, offset = {}, 0

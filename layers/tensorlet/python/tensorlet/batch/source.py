@@ -35,10 +35,14 @@ class Source:
 
     def read(self, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive), fewer at the end of the object."""
+        return bytes(self.view(start, end))
+
+    def view(self, start: int, end: int) -> memoryview:
+        """The same without a copy."""
         end = min(end, self.info.size_bytes)
         if start >= end:
-            return b""
-        data = bytes(self.store.read(self.info.key, start, end, self.info.etag))
+            return memoryview(b"")
+        data = memoryview(self.store.read(self.info.key, start, end, self.info.etag))
         self.bytes_read += len(data)
         return data
 

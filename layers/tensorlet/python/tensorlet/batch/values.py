@@ -117,7 +117,7 @@ def cast(array: Array, datatype: str) -> Array:
     if kind == "float":
         with np.errstate(over="ignore"):
             if datatype != "BF16":
-                return array.astype(target)
+                return array.astype(target, copy=False)
             return (array.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.trunc(array)) & (np.abs(array) < EXACT_INTEGERS)

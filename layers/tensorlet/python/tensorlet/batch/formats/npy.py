@@ -75,7 +75,7 @@ class PlainArray:
         shape = (count, *header.shape[1:])
         if not header.fortran or count == header.shape[0]:
             start = header.start + first * header.row_bytes
-            data = self._source.read(start, start + count * header.row_bytes)
+            data = self._source.view(start, start + count * header.row_bytes)
             return np.frombuffer(data, header.dtype).reshape(shape, order="F" if header.fortran else "C")
         return self._read_columns(first, count).reshape(shape, order="F")
 
@@ -136,10 +136,17 @@ class ArraysReader:
         step = max(1, (COLUMN_CHUNK_BYTES if by_columns else CHUNK_BYTES) // row_bytes)
         if by_columns and any(isinstance(array, CompressedArray) for array in self._arrays.values()):
             step = max(step, self._rows)  # it is small: that was checked
-        for first in range(0, self._rows, step):
-            count = min(step, self._rows - first)
-            chunk = {name: array.read(first, count) for name, array in self._arrays.items()}
-            yield _to_rows(chunk, self._specs)
+        firsts = range(0, self._rows, step)
+        with ThreadPoolExecutor(1) as reader:  # the next chunk is read while one is predicted
+            ahead = reader.submit(self._read, 0, min(step, self._rows))
+            for first in firsts[1:]:
+                chunk = ahead.result()
+                ahead = reader.submit(self._read, first, min(step, self._rows - first))
+                yield _to_rows(chunk, self._specs)
+            yield _to_rows(ahead.result(), self._specs)
+
+    def _read(self, first: int, count: int) -> dict[str, Array]:
+        return {name: array.read(first, count) for name, array in self._arrays.items()}
 
 
 class NpyWriter:
