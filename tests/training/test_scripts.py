@@ -178,7 +178,7 @@ def test_ctrl_c_stops_training_and_goes_on_to_publish(workplace, framework):
     try:
         wait_for_second_save(workplace.folder / name, checkpoints)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=600)
     finally:
         process.kill()
 
@@ -187,7 +187,7 @@ def test_ctrl_c_stops_training_and_goes_on_to_publish(workplace, framework):
     assert Registry.open(workplace.registry).aliases(name).version("live") == int(output.splitlines()[-1])
 
 
-def wait_for_second_save(folder, names, timeout_s=60):
+def wait_for_second_save(folder, names, timeout_s=300):
     """The first save is before the first epoch, the second after it."""
     times = set()
     deadline = time.monotonic() + timeout_s
