@@ -118,6 +118,7 @@ def test_the_length_of_a_reply_is_counted_as_lambda_counts_it(letters):
     assert len(json.dumps(reply, ensure_ascii=False).encode()) <= reply_bytes(reply)
 
 
+@documents
 @given(
     event=st.dictionaries(st.sampled_from(["body", "rawPath"]), st.text(alphabet="/v2\ud800é", max_size=8))
 )
