@@ -1,0 +1,6 @@
+"""FastAPI behind Mangum."""
+
+from fastapi_app import app
+from mangum import Mangum
+
+handler = Mangum(app, lifespan="off")
