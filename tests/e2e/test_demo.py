@@ -15,7 +15,9 @@ COMMAND = [sys.executable, "-m", "tensorlet.cli", "demo", "--quick"]
 
 def processes_of(folder):
     """Command lines that name the folder: the demo's outputs and temporary files are in it."""
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,command="], capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,command="], capture_output=True, text=True, check=True
+    )
     return [line for line in listing.stdout.splitlines() if str(folder) in line]
 
 

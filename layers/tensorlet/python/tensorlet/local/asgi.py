@@ -20,20 +20,22 @@ Send = Callable[[Message], Awaitable[None]]
 Kind = tuple[str, str, int]  # of a request: method, path, and the bits of its body's length
 
 QUICK_S = 0.002  # an answer that takes less is made on the event loop: a thread hand-over costs a tenth of it
+UNKNOWN = (QUICK_S, QUICK_S)
 REMEMBERED = 1024  # kinds of requests whose time is remembered
 
 
 class AsgiApp:
     """Answers HTTP requests by `app.handle`, quick ones on the event loop and slow ones on threads.
 
-    Whether a request is quick is known from the last one of its kind: the same method and path, a body of about
-    the same size. The first of a kind goes to a thread, for it may load a model.
+    Whether a request is quick is known from the last two of its kind: the same method and path, a body of about
+    the same size. One slow answer may have waited for a processor; two are slow. The first of a kind goes to a
+    thread, for it may load a model.
     """
 
     def __init__(self, app: App, max_body_bytes: int):
         self._handle = app.handle
         self._max_body_bytes = max_body_bytes
-        self._seconds: dict[Kind, float] = {}
+        self._seconds: dict[Kind, tuple[float, float]] = {}  # of the last two answers
         self._threads = ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 1, thread_name_prefix="infer")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -56,7 +58,7 @@ class AsgiApp:
     async def _answer(self, request: Request) -> Response:
         """The application's response; the time it takes decides where the next request of its kind runs."""
         kind = (request.method, request.path, len(request.body).bit_length())
-        if self._seconds.get(kind, QUICK_S) < QUICK_S:
+        if min(self._seconds.get(kind, UNKNOWN)) < QUICK_S:
             return self._timed(kind, request)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._timed, kind, request)
 
@@ -66,7 +68,7 @@ class AsgiApp:
         if response.status == 200:  # only paths that exist, so that no caller can fill the memory
             if len(self._seconds) >= REMEMBERED:
                 self._seconds.clear()
-            self._seconds[kind] = perf_counter() - start
+            self._seconds[kind] = (self._seconds.get(kind, UNKNOWN)[1], perf_counter() - start)
         return response
 
     async def _read_body(self, headers: dict[str, str], receive: Receive) -> bytes | None:
