@@ -1,6 +1,6 @@
 """One inference, whatever the protocol: decode, run, encode, and count it in the model's statistics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
@@ -28,17 +28,9 @@ def infer(
         loaded.statistics.failed(perf_counter_ns() - start)
         raise
     encoded = perf_counter_ns()
-    loaded.statistics.succeeded(
-        batch_size(call.inputs), decoded - start, inferred - decoded, encoded - inferred
-    )
+    rows = next(iter(call.inputs.values())).shape[0] if loaded.batched else 1
+    loaded.statistics.succeeded(rows, decoded - start, inferred - decoded, encoded - inferred)
     return reply
-
-
-def batch_size(inputs: Mapping[str, Tensor]) -> int:
-    """The rows of the first input; one where there is no such dimension."""
-    for tensor in inputs.values():
-        return tensor.shape[0] if tensor.shape else 1
-    return 1
 
 
 def model_headers(loaded: LoadedModel) -> dict[str, str]:

@@ -20,7 +20,7 @@ from tensorlet.tensors import Tensor
 class LoadedModel:
     """One artifact of one version in its runtime."""
 
-    __slots__ = ("artifact", "manifest", "session", "signature", "statistics")
+    __slots__ = ("artifact", "batched", "manifest", "session", "signature", "statistics")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class LoadedModel:
         self.artifact = artifact
         self.session = session
         self.signature: Signature = manifest.signature
+        self.batched = manifest.signature.batched
         self.statistics = statistics or Statistics()
 
     @property
