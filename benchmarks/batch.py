@@ -58,15 +58,21 @@ def _variants(format: str) -> dict[str, Callable[[], Figures]]:
     return variants
 
 
-def _run(script: str, *arguments: object) -> Figures:
+def _run(script: str, config: object, model: object, source: Path, target: object) -> Figures:
     """One process, one thread."""
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, str(REFERENCES / script), *map(str, arguments)]
+    command = [sys.executable, str(REFERENCES / script), *map(str, (config, model, source, target))]
     figures: Figures = json.loads(
         subprocess.run(command, env=environ, check=True, capture_output=True).stdout
     )
     rows, seconds, cpu_s = figures["rows"], figures["seconds"], figures["cpu_s"]
-    return {"rows_s": rows / seconds, "cpu_us_row": cpu_s / rows * 1e6, "rss_mb": figures["rss_mb"]}
+    mb_s = source.stat().st_size / seconds / 1e6
+    return {
+        "rows_s": rows / seconds,
+        "mb_s": mb_s,
+        "cpu_us_row": cpu_s / rows * 1e6,
+        "rss_mb": figures["rss_mb"],
+    }
 
 
 def _make_files() -> None:

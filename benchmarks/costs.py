@@ -89,18 +89,15 @@ def prediction_table(warm: Sequence[Line], client_ms: float, cold: Sequence[Line
 
 
 def batch_table(batch: Sequence[Line]) -> list[list[str]]:
-    """The same for files of 1 GB, from every measured job of ours that says its `mb_per_s`."""
+    """The same for files of 1 GB, at the MB of input a second that our jobs read of each format."""
     table = [["a GB of batch", *(f"{memory:,} MB" for memory in MEMORY_MB)]]
-    for name, mb_per_s in batch_rates(batch):
-        costs = [gigabyte_of_batch(mb_per_s, mb) for mb in MEMORY_MB]
-        cells = [f"{dollars(cost.total)} ({dollars(cost.compute)} compute)" for cost in costs]
-        table.append([f"{name} ({mb_per_s:.0f} MB/s with one virtual CPU)", *cells])
+    for line in batch:
+        if line.get("variant") == "tensorlet":
+            mb_per_s = line["mb_s"]["median"]
+            costs = [gigabyte_of_batch(mb_per_s, mb) for mb in MEMORY_MB]
+            cells = [f"{dollars(cost.total)} ({dollars(cost.compute)} compute)" for cost in costs]
+            table.append([f"{line['format'].upper()} ({mb_per_s:.0f} MB/s with one virtual CPU)", *cells])
     return table
-
-
-def batch_rates(batch: Sequence[Line]) -> list[tuple[str, float]]:
-    """What each batch line is called, and the MB of input it reads in a second."""
-    return [(str(line["name"]), float(line["mb_per_s"]["median"])) for line in batch if "mb_per_s" in line]
 
 
 def dollars(amount: float) -> str:

@@ -149,11 +149,34 @@ def server(header: Line, lines: Sequence[Line]) -> list[str]:
     return [provenance(header), "", markdown(latency), "", markdown(rate), "", *(f"- {v}" for v in versions)]
 
 
+def batch(header: Line, lines: Sequence[Line]) -> list[str]:
+    table = [["", "ratio to the script", "rows/s", "MB/s", "CPU µs a row", "peak RSS MB"]]
+    names = {"tensorlet": "**Tensorlet**", "script": "script by hand", "model": "model alone"}
+    large = [["one file, Tensorlet", "rows/s", "MB/s", "peak RSS MB"]]
+    for line in lines:
+        if "file" in line:
+            figures = (f"{line[name]:,.0f}" for name in ("rows_s", "mb_s", "rss_mb"))
+            large.append([f"{line['file']}", *figures])
+            continue
+        table.append(
+            [
+                f"{line['format'].upper()}: {names[line['variant']]}",
+                spread(line["ratio"]["rows_s"]),
+                spread(line["rows_s"], 0),
+                f"{line['mb_s']['median']:.0f}",
+                f"{line['cpu_us_row']['median']:.1f}",
+                f"{line['rss_mb']['median']:.0f}",
+            ]
+        )
+    return [provenance(header), "", markdown(table), "", markdown(large)]
+
+
 BLOCKS: dict[str, Callable[[Line, Sequence[Line]], list[str]]] = {
     "cold": cold,
     "warm": warm,
     "start": start,
     "server": server,
+    "batch": batch,
 }
 
 
