@@ -51,7 +51,7 @@ VARIANTS = [
     Variant("mlp", "Tensorlet", "app.handler", "mlp", S3),
     Variant("mlp", "Tensorlet, model in a layer", "app.handler", "mlp", LAYER),
     Variant("mlp, LiteRT", "tutorial", "tutorial.handler", "mlp", LITERT, is_reference=True),
-    Variant("mlp, LiteRT", "Tensorlet", "app.handler", "mlp-lite", S3),
+    Variant("mlp, LiteRT", "Tensorlet", "app.handler", "mlp-lite", S3 | {"TENSORLET_RUNTIME": "tflite"}),
     *(
         variant
         for model in ("cnn", "mlp10m", "mlp100m")
