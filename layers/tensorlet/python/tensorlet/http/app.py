@@ -7,6 +7,7 @@ from tensorlet.http.routes import match
 from tensorlet.http.status import RETRY_AFTER_S, status_of
 from tensorlet.serving.service import ModelService
 
+LARGE_PAYLOADS = "send large payloads as a file to the batch input bucket, or ask for fewer rows at once"
 MAX_MESSAGE = 1024  # characters of an error text: it may quote its caller
 # The answer to a browser that asks whether a page of another origin may call (Fetch standard, "CORS protocol").
 PREFLIGHT = {"access-control-allow-methods": "POST, GET", "access-control-allow-headers": "*"}
@@ -42,7 +43,9 @@ class App:
         answer, names = match(request)
         limit = self.limits.max_body_bytes
         if len(request.body) > limit:
-            raise PayloadTooLarge(f"body: expected at most {limit} bytes, got {len(request.body)}")
+            raise PayloadTooLarge(
+                f"body: expected at most {limit} bytes, got {len(request.body)}; {LARGE_PAYLOADS}"
+            )
         if "content-encoding" in request.headers:
             body = decompress(request.body, request.headers, self.limits.max_decompressed_bytes)
             request = request._replace(body=body)

@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensorlet.errors import InvalidRequest
-from tensorlet.http.app import App, error_response
+from tensorlet.http.app import LARGE_PAYLOADS, App, error_response
 from tensorlet.http.message import Request, Response
-
-LARGE_PAYLOADS = "send large payloads as a file to the batch input bucket, or ask for fewer rows at once"
 
 ENVELOPE_BYTES = 1024  # status, headers and names around the body
 SURELY_SMALL_BYTES = 1 << 20  # not worth counting

@@ -106,7 +106,7 @@ DESCRIPTIONS: dict[str, Operation] = {
 }
 PARAMETERS = {
     "model": ("A model's name", schemas.MODEL_NAME),
-    "version": ("A version's number; under /v2 an alias too", schemas.VERSION),
+    "version": ("A version's number; under /v2 an alias too", schemas.VERSION_OR_ALIAS),
     "label": ("An alias", schemas.ALIAS),
 }
 ERRORS = {
@@ -202,7 +202,13 @@ def describe(
 
 def parameters(path: str) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": description,
+            "schema": schemas.VERSION if name == "version" and path.startswith("/v1") else schema,
+        }
         for name, (description, schema) in PARAMETERS.items()
         if f"{{{name}}}" in path
     ]

@@ -31,6 +31,7 @@ ANY: Schema = {}
 MODEL_NAME: Schema = {"type": "string", "pattern": f"^{MODEL_PATTERN.pattern}$"}
 ALIAS: Schema = {"type": "string", "pattern": f"^{ALIAS_NAME.pattern}$"}
 VERSION: Schema = {"type": "string", "pattern": f"^{VERSION_NUMBER.pattern}$"}
+VERSION_OR_ALIAS: Schema = {"anyOf": [VERSION, ALIAS]}
 DATATYPE: Schema = {"type": "string", "enum": list(DATATYPES)}
 DURATION = _object("count ns", count=COUNT, ns=COUNT)
 B64 = _object("b64", b64={"type": "string", "contentEncoding": "base64"})

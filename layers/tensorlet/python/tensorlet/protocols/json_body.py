@@ -21,6 +21,7 @@ from tensorlet.tensors import Buffer, Shape
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_DIMENSIONS = 32
+_MAX_LISTS = 4096  # looking into more of them costs more than the fast lane saves
 _WORTH_IMPORTING_BYTES = 1 << 20  # the careful lane takes some 20 ms for them
 _KEPT_PARSER_BYTES = 8 << 20  # a parser holds some times the bytes of its largest document
 
@@ -166,10 +167,8 @@ def _even_shape(array: Any) -> Shape:
         shape.append(length)
         if length == 0 or type(level[0][0]) is not kind:
             return tuple(shape)
-        if len(shape) >= _MAX_DIMENSIONS:
+        if len(shape) >= _MAX_DIMENSIONS or len(level) * length > _MAX_LISTS:
             raise Declined
-        if len(shape) > 1 and len(level) * length > 4096:
-            raise Declined  # more lists than this cost more than the careful lane saves
         level = [item for items in level for item in items]
 
 
