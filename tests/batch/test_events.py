@@ -55,6 +55,7 @@ def test_a_key_that_is_named_twice_is_processed_once():
         pytest.param({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "in"}, id="test event"),
         pytest.param({"Records": [record("m/a.csv", name="ObjectRemoved:Delete")]}, id="removal"),
         pytest.param({"Records": [record("m/folder/")]}, id="folder marker"),
+        pytest.param({"Records": [record("m/_batch.json")]}, id="options"),
         pytest.param({"detail-type": "Object Deleted", "detail": {}}, id="removal by EventBridge"),
     ],
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
+from tensorlet.batch.options import FILE as OPTIONS_FILE
 from tensorlet.errors import InvalidRequest
 
 
@@ -18,7 +19,7 @@ class ObjectName(NamedTuple):
 
 
 def keys_of(body: str) -> list[ObjectName]:
-    """The objects created, in order, without repetition; a test event, a removal or a folder marker has none.
+    """The objects created, in order, without repetition; none for a test event, a removal, a folder marker, options.
 
     Raises:
         InvalidRequest: not a message of S3 or EventBridge.
@@ -33,7 +34,7 @@ def keys_of(body: str) -> list[ObjectName]:
         names = list(_eventbridge(message) if "detail-type" in message else _notification(message))
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidRequest(f"message: not an S3 event: {type(error).__name__}: {error}") from None
-    return [name for name in dict.fromkeys(names) if not name.key.endswith("/")]
+    return [name for name in dict.fromkeys(names) if not name.key.endswith(("/", f"/{OPTIONS_FILE}"))]
 
 
 def _notification(message: Mapping[str, Any]) -> Iterator[ObjectName]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from time import monotonic
 
+from tensorlet.batch.job import read_options
 from tensorlet.batch.keys import file_type, outputs, plain_etag
 from tensorlet.batch.options import Options
 from tensorlet.batch.report import Output, Report
@@ -20,11 +21,11 @@ def run_file(
     selector: str | None = None,
     output: str | None = None,
     progress: ProgressCallback | None = None,
-    options: Options | None = None,
 ) -> Report:
     """Predict every row of `input` into `output` (default: INPUT.out), failed rows and report beside it.
 
-    Both are a local path or an `s3://` URI. A file that cannot be read gives a report with a `reason`.
+    Both are a local path or an `s3://` URI; a `_batch.json` in the folder of `input` holds options for it.
+    A file that cannot be read gives a report with a `reason`.
 
     Raises:
         ModelNotFound, VersionNotFound, AliasNotFound, ModelUnavailable: there is no such model to run.
@@ -50,7 +51,7 @@ def run_file(
     try:
         kind = file_type(key)
         source = Source(inputs, info, kind.gzipped)
-        options = options or Options(batch_rows=service.settings.batch_rows)
+        options = read_options(inputs, key, Options(batch_rows=service.settings.batch_rows))
         counts, head = predict_file(loaded, source, kind.format, options, out, err, progress)
         written = [Output(out.key, out.size_bytes, plain_etag(out.commit(None, head)))]
         if counts.rows_failed:

@@ -10,7 +10,7 @@ from tensorlet.registry.store import ObjectInfo, Store
 
 READ_BYTES = 2 << 20  # per request: with some requests at a time, S3 fills a function's 78 MB/s
 READS_AHEAD = 2
-BLOCK_BYTES = 1 << 20  # what is parsed at once: it stays in the processor's cache
+BLOCK_BYTES = 1 << 19  # what is parsed at once: it stays in the processor's cache
 RECORD_BYTES = 64 << 20  # the longest row
 BOM = b"\xef\xbb\xbf"
 
