@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from tensorlet.errors import ArtifactRefused, PublishError
+from tensorlet.errors import ArtifactRefused, PublishError, StorageUnavailable
 from tensorlet.publish import fast_start, publish
 from tensorlet.publish.fast_start import make_variant
 from tensorlet.publish.golden import Golden
@@ -117,6 +117,46 @@ def test_a_store_that_is_elsewhere_leaves_no_file_behind(published, tmp_path, mo
     session = open_artifact(release, release.manifest.artifacts[1], 1)
 
     assert list(scratch.iterdir()) == []
+    np.testing.assert_allclose(answers(session), GOLDEN.outputs["scores"], rtol=1e-4, atol=1e-5)
+
+
+def test_files_of_a_layer_are_opened_where_they_lie(published, tmp_path, monkeypatch):
+    """What nobody can overwrite need not be copied before it is mapped."""
+    monkeypatch.setattr("tensorlet.registry.registry.os.access", lambda folder, mode: False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
+
+    session = open_artifact(published, published.manifest.artifacts[1], 1)
+
+    np.testing.assert_allclose(answers(session), GOLDEN.outputs["scores"], rtol=1e-4, atol=1e-5)
+
+
+def test_files_that_may_change_are_copied_before_they_are_mapped(published, tmp_path):
+    """Overwriting the weights does not change the answers of a model that was checked and loaded."""
+    session = open_artifact(published, published.manifest.artifacts[1], 1)
+    weights = tmp_path / "registry/linear/1/model.fast.weights"
+
+    weights.write_bytes(bytes(weights.stat().st_size))
+
+    np.testing.assert_allclose(answers(session), GOLDEN.outputs["scores"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_missing_place_for_the_files_is_storage_that_is_unavailable(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "registry" / "linear" / "1" / "manifest.json"))
+
+    with pytest.raises(StorageUnavailable, match="the model needs its size in"):
+        open_artifact(published, published.manifest.artifacts[1], 1)
+
+
+@pytest.mark.parametrize(
+    "size_bytes", [0, 1 << 60], ids=["reads a large file by path", "into memory without room"]
+)
+def test_a_large_file_is_read_by_the_runtime_itself_where_there_is_room(published, monkeypatch, size_bytes):
+    monkeypatch.setattr("tensorlet.serving.service.LARGE_BYTES", 1)
+    plain = published.manifest.artifacts[0]
+    file = plain.files[0]._replace(size_bytes=size_bytes or plain.size_bytes)
+
+    session = open_artifact(published, plain._replace(files=(file,)), 1)
+
     np.testing.assert_allclose(answers(session), GOLDEN.outputs["scores"], rtol=1e-4, atol=1e-5)
 
 

@@ -28,6 +28,26 @@ def test_a_value_over_the_whole_budget_is_kept_alone():
     assert cache.loaded() == ["huge"]
 
 
+def test_room_is_made_before_a_value_so_that_old_and_new_do_not_meet():
+    cache = ByteLRU(budget_bytes=10)
+    for key in "abc":
+        cache.get(key, lambda key=key: (key, 3))
+
+    cache.make_room(5)
+
+    assert cache.loaded() == ["c"]
+    assert cache.size_bytes == 3
+
+
+def test_room_for_a_value_over_the_whole_budget_is_all_there_is():
+    cache = ByteLRU(budget_bytes=10)
+    cache.get("a", lambda: ("a", 3))
+
+    cache.make_room(100)
+
+    assert cache.loaded() == [] and cache.size_bytes == 0
+
+
 def test_concurrent_first_requests_make_once():
     cache = ByteLRU(budget_bytes=10)
     entered, made = Event(), []

@@ -1,6 +1,7 @@
 """Reading the registry: from a name and a version or alias to a manifest, and to checked bytes."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -55,12 +56,18 @@ class Release(NamedTuple):
             self._each_chunk(file, target.write)
 
     def local_folder(self, files: Sequence[ArtifactFile]) -> str | None:
-        """Where `files` lie on this machine, checked as by `read`; None where the store is not on this machine."""
+        """Where `files` lie, checked as by `read`, if they are on this machine and cannot change: in a layer.
+
+        None elsewhere: a file that is mapped and then overwritten would be served, unchecked.
+        """
         if not self.store.uri.startswith("file:"):
+            return None
+        folder = self.store.path(self.name)
+        if os.access(folder, os.W_OK):
             return None
         for file in files:
             self._each_chunk(file, len)
-        return self.store.path(self.name)
+        return folder
 
     def _each_chunk(self, file: ArtifactFile, use: Callable[[bytes], Any]) -> None:
         from hashlib import sha256

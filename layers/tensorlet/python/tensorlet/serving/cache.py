@@ -44,6 +44,11 @@ class ByteLRU(Generic[Value]):
                 with self._lock:
                     self._making.pop(key, None)
 
+    def make_room(self, size_bytes: int) -> None:
+        """Let go of values before one of `size_bytes` is made, so that old and new are not in memory together."""
+        with self._lock:
+            self._evict(self.budget_bytes - size_bytes, keep=0)
+
     def loaded(self) -> list[Any]:
         """The keys of all values, least recently used first."""
         with self._lock:
@@ -63,6 +68,9 @@ class ByteLRU(Generic[Value]):
     def _insert(self, key: Hashable, value: Value, size_bytes: int) -> None:
         self._values[key] = (value, size_bytes)
         self.size_bytes += size_bytes
-        while self.size_bytes > self.budget_bytes and len(self._values) > 1:
+        self._evict(self.budget_bytes, keep=1)
+
+    def _evict(self, limit_bytes: int, keep: int) -> None:
+        while self.size_bytes > limit_bytes and len(self._values) > keep:
             _, (_, freed) = self._values.popitem(last=False)
             self.size_bytes -= freed

@@ -1,5 +1,6 @@
 """The model service: what every edge (HTTP, batch, command line) calls to get a model and run it."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from tensorlet.serving.statistics import Statistics
 from tensorlet.settings import Settings
 from tensorlet.signature import Signature
 from tensorlet.tensors import Tensor
+
+LARGE_BYTES = 16 << 20  # from here on, files are not read into our memory first
 
 
 class LoadedModel:
@@ -166,6 +169,10 @@ class ModelService:
         release = self._release(name, version)
         artifact = fastest(release.manifest, release.manifest.artifact(self.settings.runtime))
         try:
+            if (
+                key not in self._refusals
+            ):  # one that was refused before will not push out others again and again
+                self._loaded.make_room(artifact.size_bytes)
             session = open_artifact(release, artifact, self.settings.threads)
         except ArtifactRefused as error:
             self._refusals[key] = str(error)
@@ -181,9 +188,10 @@ def open_artifact(release: Release, artifact: Artifact, threads: int) -> Inferen
 
     Raises:
         ArtifactRefused: naming the version and the file.
+        StorageUnavailable: storage does not answer, or there is no room for the files on the way.
     """
     try:
-        if len(artifact.files) == 1:
+        if len(artifact.files) == 1 and not _goes_by_path(artifact):
             model = release.read(artifact.files[0])
             return load_session(artifact.format, model, release.manifest.signature, threads)
         folder = release.local_folder(artifact.files)
@@ -200,6 +208,14 @@ def open_artifact(release: Release, artifact: Artifact, threads: int) -> Inferen
         raise ArtifactRefused(text if text.startswith(release.name) else f"{where}: {text}") from error
 
 
+def _goes_by_path(artifact: Artifact) -> bool:
+    """A runtime reads a large file itself with half the memory, if there is room to keep it for that moment."""
+    if artifact.size_bytes < LARGE_BYTES:
+        return False
+    disk = os.statvfs(_scratch())
+    return artifact.size_bytes < disk.f_bavail * disk.f_frsize
+
+
 def fastest(manifest: Manifest, artifact: Artifact) -> Artifact:
     """The fast-start variant of `artifact` where it was made for the runtime that serves here, else `artifact`."""
     variant = manifest.fast_start(artifact)
@@ -209,7 +225,7 @@ def fastest(manifest: Manifest, artifact: Artifact) -> Artifact:
 
 
 def _open_in(folder: str, release: Release, artifact: Artifact, threads: int) -> InferenceSession:
-    """Open an artifact of several files by path: the model file finds its weights beside it."""
+    """Open an artifact by path: the model file finds its weights beside it."""
     return load_session(
         artifact.format,
         f"{folder}/{artifact.files[0].path}",
@@ -225,18 +241,24 @@ def temporary_folder(files: Sequence[ArtifactFile]) -> Iterator[str]:
 
     `tempfile` would do it after 40 ms of imports.
     """
-    import os
-
-    root = f"{os.environ.get('TMPDIR') or '/tmp'}/tensorlet-{os.urandom(8).hex()}"
+    root = f"{_scratch()}/tensorlet-{os.urandom(8).hex()}"
     paths = [f"{root}/{file.path}" for file in files]
     folders = sorted({root, *(path.rpartition("/")[0] for path in paths)})  # a folder before those inside it
     try:
         for folder in folders:
             os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103  # no pathlib on the cold path
         yield root
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{root}: {error.strerror}; the model needs its size in {_scratch()}"
+        ) from error
     finally:
         for path in paths:
             if os.path.exists(path):  # noqa: PTH110
                 os.remove(path)  # noqa: PTH107
-        for folder in reversed(folders):
+        for folder in filter(os.path.isdir, reversed(folders)):
             os.rmdir(folder)  # noqa: PTH106
+
+
+def _scratch() -> str:
+    return os.environ.get("TMPDIR") or "/tmp"
