@@ -240,6 +240,46 @@ def test_an_input_that_returns_to_what_it_was_is_noticed_by_the_second_look():
     )
 
 
+def test_a_report_does_not_vouch_for_outputs_that_were_written_after_it():
+    """GIVEN outputs of a first input, and a worker that was cut off when it had replaced `.out` for a second one
+    WHEN the first one comes back, with its old ETag
+    THEN its report is still there, but lists another `.out`: the file is not done.
+    """
+    inputs, results = DictStore(content_etags=True), DictStore(content_etags=True)
+    first, second = CONTENTS[0], CONTENTS[3]
+    expected = clean_run(first, 1)[0]
+    inputs.put(KEY, first)
+    Job(service(), inputs, results, KEY).run()
+    inputs.put(KEY, second)
+    cut_off = Worker(lambda worker: Job(service(), worker.store(inputs), worker.store(results), KEY).run())
+    while cut_off.before != "replace":
+        cut_off.advance()
+    cut_off.advance("crash after")
+
+    inputs.put(KEY, first)
+    Job(service(), inputs, results, KEY).run()
+
+    assert results.get(f"{KEY}.out").data == expected
+
+
+def test_a_slow_worker_does_not_overwrite_newer_outputs_not_even_for_a_moment():
+    inputs, results = DictStore(content_etags=False), DictStore(content_etags=False)
+    oldest, old, new = CONTENTS[0], CONTENTS[3], CONTENTS[1]
+    expected = clean_run(new, 1)[0]
+    inputs.put(KEY, oldest)
+    Job(service(), inputs, results, KEY).run()
+    inputs.put(KEY, old)
+    slow = Worker(lambda worker: Job(service(), worker.store(inputs), worker.store(results), KEY).run())
+    while slow.before not in ("replace", "put"):
+        slow.advance()
+    inputs.put(KEY, new)
+    Job(service(), inputs, results, KEY).run()
+
+    while not slow.done:
+        slow.advance()
+        assert results.get(f"{KEY}.out").data == expected
+
+
 def test_every_schedule_ends_in_the_bytes_of_a_clean_run():
     examples = settings.default.max_examples // 2  # a schedule is dozens of steps
     run_state_machine_as_test(Schedule, settings=settings(max_examples=examples, stateful_step_count=30))

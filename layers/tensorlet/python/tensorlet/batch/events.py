@@ -7,7 +7,7 @@ Sources: Amazon S3 User Guide, "Event message structure" (keys are URL-encoded, 
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 from tensorlet.batch.options import FILE as OPTIONS_FILE
 from tensorlet.errors import InvalidRequest
@@ -35,6 +35,12 @@ def keys_of(body: str) -> list[ObjectName]:
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidRequest(f"message: not an S3 event: {type(error).__name__}: {error}") from None
     return [name for name in dict.fromkeys(names) if not name.key.endswith(("/", f"/{OPTIONS_FILE}"))]
+
+
+def notification(bucket: str, key: str) -> str:
+    """The message S3 sends for a new object, as far as we read it: `keys_of(notification(b, k)) == [(b, k)]`."""
+    s3 = {"bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/")}}
+    return json.dumps({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": s3}]})
 
 
 def _notification(message: Mapping[str, Any]) -> Iterator[ObjectName]:

@@ -198,6 +198,15 @@ class Store:
             objects = [ObjectInfo(o["path"], o["size"], o["e_tag"] or "") for o in listing["objects"]]
             return Folder(sorted(names), objects)
 
+    def walk(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects in the folder `prefix` and below, in order of their keys."""
+        import obstore
+
+        with self.errors(prefix):
+            pages = list(obstore.list(self.backend, prefix or None))
+        infos = [ObjectInfo(o["path"], o["size"], o["e_tag"] or "") for page in pages for o in page]
+        yield from sorted(infos)
+
     def _replace_file(self, key: str, data: bytes, etag: str) -> str:
         """Compare-and-swap on a local file, which has no such operation: under a lock beside it."""
         import obstore
