@@ -107,13 +107,23 @@ def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayR
         reader = ArrayReader()
         result = extract(parser.parse(body), reader)
         # as_buffer flattens whatever is nested: only if no other list is in the body are the arrays what they seem.
-        if body.count(b"[") != reader.lists:
+        if not _has_lists(body, reader.lists):
             return None
     except (Declined, ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError):
         return None  # and the parser is dropped: the traceback still holds parts of its document
     if len(body) <= _KEPT_PARSER_BYTES:
         _PARSERS.append(parser)
     return result
+
+
+def _has_lists(body: bytes, count: int) -> bool:
+    """Whether `[` stands exactly `count` times in the body; `find` skips what `count` would look at one by one."""
+    position = -1
+    for _ in range(count):
+        position = body.find(b"[", position + 1)
+        if position < 0:
+            return False
+    return body.find(b"[", position + 1) < 0
 
 
 _PARSERS: list[Any] = []  # list.pop and append are atomic: one parser for each thread at work
