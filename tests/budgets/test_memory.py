@@ -18,12 +18,11 @@ MIB = 1 << 20
 COLUMNS, OUTPUTS = 1024, 50 * MIB // 4 // 1024  # 50 MiB of float32 weights
 BUDGET_MIB = 512
 
-# Sessions keep their weights in the order of the kernels, not those of the file: once the budget. A load has the
-# file, the parsed weights and the packed ones for a moment, in each of the threads; evicted models live on in the
-# requests that use them.
+# Beside the budget: the process itself, and for each load under way the weights as parsed and as packed for the
+# kernels. Evicted models live on in the requests that use them.
 THREADS = 3
 REQUESTS = 100  # each second one finds its model evicted
-LIMIT_MIB = 100 + BUDGET_MIB + THREADS * 4 * 50
+LIMIT_MIB = BUDGET_MIB + 150 + THREADS * 2 * 50
 
 LOAD = """
 import json, os, random, sys
