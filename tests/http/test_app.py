@@ -54,7 +54,7 @@ def test_a_body_over_the_limit_is_refused(models):
 @pytest.mark.parametrize(("coding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_a_compressed_bomb_is_refused_before_it_takes_memory(models, coding, compress):
     app = make_app(models, TENSORLET_MAX_DECOMPRESSED_BYTES="100000")
-    bomb = compress(b" " * 50_000_000)
+    bomb = compress(b" " * 10_000_000)
 
     start = time.process_time()
     response = ask(app, INFER, bomb, content_encoding=coding)
@@ -124,10 +124,10 @@ def test_a_shape_of_very_many_dimensions_costs_nothing(app):
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(b'"' + b'\\"' * 400_000, id="quotes in a string without end"),
-        pytest.param(b'{"a":"' + b"[" * 800_000 + b'"', id="brackets in a string"),
-        pytest.param(b"[" * 800_000, id="nothing but depth"),
-        pytest.param(b'"' * 800_000 + b"[" * 200, id="nothing but quotes"),
+        pytest.param(b'"' + b'\\"' * 100_000, id="quotes in a string without end"),
+        pytest.param(b'{"a":"' + b"[" * 200_000 + b'"', id="brackets in a string"),
+        pytest.param(b"[" * 200_000, id="nothing but depth"),
+        pytest.param(b'"' * 200_000 + b"[" * 200, id="nothing but quotes"),
     ],
 )
 def test_a_hostile_body_is_read_once(app, body):

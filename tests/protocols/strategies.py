@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tensorlet.tensors import DATATYPES, Tensor
 
 # What takes long to draw: fewer of them where speed counts, as many as any where thoroughness does.
-documents = settings(max_examples=50 if settings().max_examples <= 200 else settings().max_examples)
+documents = settings(max_examples=30 if settings().max_examples <= 200 else settings().max_examples)
 
 JSON_DATATYPES = [name for name in DATATYPES if name not in ("FP16", "BF16")]
 
