@@ -42,7 +42,7 @@ def test_the_extension_names_the_format(key, found):
 
 @pytest.mark.parametrize("key", ["m/a.txt", "m/a", "m/csv", "m/a.gz", "m/a.npy.gz", "m/a.csv.zip", "m.csv/a"])
 def test_another_extension_is_refused_naming_the_known_ones(key):
-    with pytest.raises(UnreadableFile, match=r"\.csv, \.jsonl, \.npy, \.npz"):
+    with pytest.raises(UnreadableFile, match=r"\.csv, \.jsonl, \.npy, \.npz, \.parquet"):
         file_type(key)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from tensorlet.batch.formats.csv import open_csv
 from tensorlet.batch.formats.jsonl import open_jsonl
 from tensorlet.batch.formats.npy import open_npy, open_npz
+from tensorlet.batch.formats.parquet import open_parquet
 from tensorlet.batch.options import Options
 from tensorlet.batch.predict import Predictions
 from tensorlet.batch.rows import Rows
@@ -45,4 +46,5 @@ FORMATS = {
     "jsonl": Format(open_jsonl, text=True),
     "npy": Format(open_npy, text=False),
     "npz": Format(open_npz, text=False),
+    "parquet": Format(open_parquet, text=False),
 }

@@ -153,7 +153,7 @@ class NpyWriter:
     """Predictions as NPY, or NPZ if the model has several outputs; failed rows are left out."""
 
     def __init__(self, signature: Signature, npz: bool = False):
-        self._columns = {spec.name: _ArrayStream(spec) for spec in signature.outputs}
+        self._columns = {spec.name: ArrayStream(spec) for spec in signature.outputs}
         self._spools: dict[str, IO[bytes]] = {}
         if npz or len(self._columns) > 1:  # a ZIP file holds one array after the other
             self._spools = {name: TemporaryFile() for name in self._columns}  # noqa: SIM115  # closed by finish
@@ -195,16 +195,18 @@ class NpyWriter:
         return b"" if self._spools else next(iter(self._columns.values())).header()
 
 
-class _ArrayStream:
+class ArrayStream:
     """An array that grows by rows."""
 
-    def __init__(self, spec: TensorSpec):
+    def __init__(self, spec: TensorSpec, format: str = "NPY"):
         if spec.datatype == "BYTES":
-            raise UnreadableFile(f"NPY cannot hold output {spec.name!r}, which is text; use JSONL or CSV")
+            raise UnreadableFile(
+                f"{format} cannot hold output {spec.name!r}, which is text; use JSONL or CSV"
+            )
         self._name = spec.name
-        self._rows = 0
+        self.rows = 0
         self._shape: Shape | None = None if DYNAMIC in spec.shape[1:] else spec.shape[1:]
-        self._dtype = np.dtype("float32" if spec.datatype == "BF16" else DATATYPES[spec.datatype].numpy)
+        self.dtype = np.dtype("float32" if spec.datatype == "BF16" else DATATYPES[spec.datatype].numpy)
 
     def add(self, column: Column, failures: dict[int, Any]) -> bytes:
         """The bytes of the rows that did not fail."""
@@ -213,12 +215,16 @@ class _ArrayStream:
             return self._add(rows)
         return b"".join(self._add(row[np.newaxis]) for row in column if row is not None)
 
+    @property
+    def shape(self) -> Shape:
+        """Of a row; one of open length that no row has shown is a single value."""
+        return self._shape or ()
+
     def header(self) -> bytes:
-        shape = tuple(max(0, dim) for dim in self._shape or ())
         header = BytesIO()
-        description = npy.dtype_to_descr(self._dtype)
+        description = npy.dtype_to_descr(self.dtype)
         npy.write_array_header_1_0(
-            header, {"descr": description, "fortran_order": False, "shape": (self._rows, *shape)}
+            header, {"descr": description, "fortran_order": False, "shape": (self.rows, *self.shape)}
         )
         return header.getvalue()
 
@@ -229,8 +235,8 @@ class _ArrayStream:
                 f"output {self._name!r} has rows of shape {list(rows.shape[1:])} and {list(self._shape)}:"
                 " one array cannot hold both; use JSONL"
             )
-        self._rows += len(rows)
-        return rows.astype(self._dtype, copy=False).tobytes()
+        self.rows += len(rows)
+        return rows.astype(self.dtype, copy=False).tobytes()
 
 
 class _Sink:
@@ -252,15 +258,20 @@ class _Sink:
         return data
 
 
-class _RangeFile(RawIOBase):
+class RangeFile(RawIOBase):
     """A source as the seekable file that zipfile wants."""
 
     def __init__(self, source: Source):
         self._source = source
         self._position = 0
+        self.error: BaseException | None = None  # for a caller that hides what a read has raised
 
     def readinto(self, buffer: Any) -> int:
-        data = self._source.read(self._position, self._position + len(buffer))
+        try:
+            data = self._source.view(self._position, self._position + len(buffer))
+        except BaseException as error:
+            self.error = error
+            raise
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -288,7 +299,7 @@ def open_npy(source: Source, signature: Signature, options: Options) -> tuple[It
 
 def open_npz(source: Source, signature: Signature, options: Options) -> tuple[Iterator[Rows], NpyWriter]:
     try:
-        archive = ZipFile(BufferedReader(_RangeFile(source), CHUNK_BYTES))
+        archive = ZipFile(BufferedReader(RangeFile(source), CHUNK_BYTES))
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         names = _members_of_inputs(signature, list(members))
         arrays = {name: _open_member(source, archive, members[member]) for name, member in names.items()}
