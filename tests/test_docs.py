@@ -23,8 +23,8 @@ def settings_page() -> str:
             "|---|---|---|",
             *rows,
             "",
-            "Object storage also honours `AWS_ENDPOINT_URL_S3`, then `AWS_ENDPOINT_URL` (http, path style), `AWS_REGION`,"
-            " and the usual AWS credentials.",
+            "Object storage also honours `AWS_ENDPOINT_URL_S3`, then `AWS_ENDPOINT_URL` (http, path style),"
+            " `AWS_REGION`, and the usual AWS credentials.",
             "",
         ]
     )

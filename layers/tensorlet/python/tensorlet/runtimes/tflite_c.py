@@ -168,13 +168,13 @@ class CGraph:
     def __init__(self, model: _Model, index: int):
         self._model, self._library = model, model.library
         self._index = c_size_t(index)
-        handle = c_void_p()
-        self._library.check("LiteRtGetModelSignature", model.handle, self._index, byref(handle))
-        self.signature = Signature(self._specs(handle, "Input"), self._specs(handle, "Output"))
         self._shapes: tuple[Shape, ...] = ()
         self._inputs: Any = ()
         self._outputs: Any = ()
         self._output_shapes: list[Shape] = []
+        handle = c_void_p()
+        self._library.check("LiteRtGetModelSignature", model.handle, self._index, byref(handle))
+        self.signature = Signature(self._specs(handle, "Input"), self._specs(handle, "Output"))
         self._check_output_shapes()
         self._prepare(self._example_shapes(1))
 
