@@ -49,16 +49,18 @@ def jsonl_numbers(block: bytes, width: int, lane: Lane) -> Array | None:
     """A block of lines `[1, 2, ...]` as (rows, width) numbers, or None if it is not as simple as that."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
-    text = np.frombuffer(block.removesuffix(b"\n"), np.uint8)
-    ends = np.flatnonzero(text == NEWLINE)
-    starts = np.concatenate([[0], ends + 1])
-    ends = np.concatenate([ends, [text.size]]) - 1
-    if text.size < 2 or starts[-1] >= text.size:
+    if not block.endswith(b"\n"):
+        block += b"\n"
+    text = np.frombuffer(block, np.uint8)
+    ends, opening, closing = text == NEWLINE, text == OPEN, text == CLOSE
+    rows = np.count_nonzero(ends)
+    # simdjson flattens nested lists silently, so there must be one pair of brackets for each line ...
+    if np.count_nonzero(opening) != rows or np.count_nonzero(closing) != rows:
         return None
-    if not ((text[starts] == OPEN).all() and (text[ends] == CLOSE).all()):
+    # ... and it must be the first and the last character of the line.
+    if np.count_nonzero(closing[:-1] & ends[1:]) != rows:
         return None
-    # simdjson flattens nested lists silently: there must be no bracket but the outer ones of each line.
-    if np.count_nonzero(text == OPEN) != starts.size or np.count_nonzero(text == CLOSE) != starts.size:
+    if not opening[0] or np.count_nonzero(opening[1:] & ends[:-1]) != rows - 1:
         return None
     return _numbers(block, width, lane)
 
