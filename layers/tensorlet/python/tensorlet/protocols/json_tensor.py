@@ -6,7 +6,7 @@ from typing import Any
 
 from tensorlet.errors import InvalidTensor
 from tensorlet.protocols.json_body import Numbers
-from tensorlet.tensors import DATATYPES, Buffer, Shape, Tensor, from_values
+from tensorlet.tensors import DATATYPES, Buffer, Shape, Tensor, from_values, narrow
 
 # What JSON may hold for each kind of datatype, and what an error calls it. `bool` is an `int` in Python only.
 KINDS: dict[str, tuple[set[type], str]] = {
@@ -102,14 +102,8 @@ def _same(buffer: Buffer) -> Buffer:
     return buffer
 
 
-def _narrow(buffer: Buffer) -> Buffer:
-    from tensorlet.tensors import narrow
-
-    return narrow(buffer, "FP32")
-
-
 _CASTS: dict[tuple[str, str], Callable[[Buffer], Buffer]] = {
-    ("d", "FP32"): _narrow,
+    ("d", "FP32"): narrow,
     ("d", "FP64"): _same,
     ("q", "INT64"): _same,
 }
