@@ -207,7 +207,7 @@ SETTINGS: dict[str, Setting] = {
         "TENSORLET_PRELOAD",
         "",
         _models,
-        "Models, `NAME` or `NAME@VERSION|ALIAS` by commas, loaded when the function starts, or before its SnapStart"
-        " snapshot, and not by the first request for them.",
+        "Models (`NAME`, `NAME@VERSION` or `NAME@ALIAS`, by commas) loaded when the function starts, or before its"
+        " SnapStart snapshot, and not by the first request for them.",
     ),
 }

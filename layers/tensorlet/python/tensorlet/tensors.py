@@ -4,6 +4,7 @@ Datatypes are those of the Open Inference Protocol (inference_rest.md, "Tensor D
 which Triton adds. Bytes are little endian, row-major and without padding, as on the wire.
 """
 
+import sys
 from array import array
 from collections.abc import Callable, Sequence
 from math import prod
@@ -160,19 +161,23 @@ def _float32(values: Sequence[Any]) -> "array[float]":
 def narrow(doubles: Buffer) -> Buffer:
     """float64 elements as float32, rounded to nearest; those beyond its range become infinities.
 
-    `array` takes them one by one. Whoever can take many at once says so by `narrow_with`.
+    `array` takes them one by one, at 25 ns. NumPy is quicker where somebody has imported it already; for many
+    elements so is a loaded runtime, which says so by `narrow_with`.
     """
     view = memoryview(doubles).cast("B")
-    if view.nbytes >= _WORTH_A_CALL_BYTES and _narrow_many is not None:
+    if np := sys.modules.get("numpy"):
+        with np.errstate(over="ignore"):
+            return memoryview(np.frombuffer(view, np.float64).astype(np.float32).tobytes())
+    if view.nbytes >= _MANY_BYTES and _narrow_many is not None:
         return _narrow_many(view)
-    return memoryview(array("f", view.cast("d"))).cast("B") if view.nbytes else view
+    return array("f", view.cast("d")).tobytes()
 
 
 def narrow_with(function: Callable[[memoryview], Buffer]) -> None:
-    """Let `function` narrow large buffers: a loaded runtime does it thirty times quicker than `array`."""
+    """Let `function` narrow large buffers."""
     global _narrow_many
     _narrow_many = function
 
 
-_WORTH_A_CALL_BYTES = 8 * 256
+_MANY_BYTES = 8 * 2048
 _narrow_many: Callable[[memoryview], Buffer] | None = None

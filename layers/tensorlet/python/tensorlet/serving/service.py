@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import Lock
 from typing import NamedTuple
 
 from tensorlet.errors import ArtifactRefused, NotFound, StorageUnavailable
@@ -74,7 +73,6 @@ class ModelService:
         self._loaded: ByteLRU[LoadedModel] = ByteLRU(settings.model_cache_bytes)
         self._statistics: dict[tuple[str, int], Statistics] = {}
         self._refusals: dict[tuple[str, int], str] = {}
-        self._lock = Lock()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "ModelService":
