@@ -49,7 +49,7 @@ class App:
         if "content-encoding" in request.headers:
             body = decompress(request.body, request.headers, self.limits.max_decompressed_bytes)
             request = request._replace(body=body)
-        response: Response = answer(self, request, **names)
+        response: Response = answer(self.service, request, **names)
         accept = request.headers.get("accept-encoding")
         return compressed(response, accept) if accept else response
 

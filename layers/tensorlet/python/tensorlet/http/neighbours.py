@@ -1,30 +1,26 @@
 """The routes of SageMaker's and MLflow's scoring servers: `/invocations` and `/ping`."""
 
-from typing import TYPE_CHECKING
-
 from tensorlet.errors import ModelUnavailable, RouteNotFound
 from tensorlet.http.inference import infer as run
 from tensorlet.http.inference import model_headers
 from tensorlet.http.message import JSON, Request, Response, json_response
 from tensorlet.protocols import invocations, tfs_reply
 from tensorlet.protocols.tfs import PredictRequest
-
-if TYPE_CHECKING:
-    from tensorlet.http.app import App
+from tensorlet.serving.service import ModelService
 
 CSV = "text/csv"
 
 
-def invoke(app: "App", request: Request, model: str | None = None) -> Response:
+def invoke(service: ModelService, request: Request, model: str | None = None) -> Response:
     """`/invocations/{model}`, or `/invocations` for the model of the setting."""
-    name, selector = (model, None) if model else _the_model(app)
-    loaded = app.service.model(name, selector)
+    name, selector = (model, None) if model else _the_model(service)
+    loaded = service.model(name, selector)
     signature = loaded.signature
     is_csv = request.headers.get("content-type", "").startswith(CSV)
     wants_csv = CSV in request.headers.get("accept", "")
     body = run(
         loaded,
-        lambda: invocations.decode_invocation(bytes(request.body), is_csv, signature, app.limits),
+        lambda: invocations.decode_invocation(bytes(request.body), is_csv, signature, service.settings),
         lambda call, outputs: (
             invocations.encode_csv(outputs, signature)
             if wants_csv
@@ -34,22 +30,22 @@ def invoke(app: "App", request: Request, model: str | None = None) -> Response:
     return Response(200, {"content-type": CSV if wants_csv else JSON, **model_headers(loaded)}, body)
 
 
-def ping(app: "App", request: Request) -> Response:
+def ping(service: ModelService, request: Request) -> Response:
     """Healthy, and the model of the setting, if there is one, can answer."""
-    if app.limits.model:
-        name, selector = _the_model(app)
-        manifest = app.service.release(name, selector).manifest
-        state = app.service.state(manifest.model, manifest.version)
+    if service.settings.model:
+        name, selector = _the_model(service)
+        manifest = service.release(name, selector).manifest
+        state = service.state(manifest.model, manifest.version)
         if state.name == "UNAVAILABLE":
             raise ModelUnavailable(f"model {name!r} is not ready: {state.reason}")
     return json_response({})
 
 
-def _the_model(app: "App") -> tuple[str, str | None]:
+def _the_model(service: ModelService) -> tuple[str, str | None]:
     """Raises RouteNotFound where the setting is empty."""
-    if not app.limits.model:
+    if not service.settings.model:
         raise RouteNotFound(
             "/invocations: this server serves several models; use /invocations/{model}, or set TENSORLET_MODEL"
         )
-    name, _, selector = app.limits.model.partition("@")
+    name, _, selector = service.settings.model.partition("@")
     return name, selector or None

@@ -4,7 +4,7 @@ Imported only where somebody asks for one. `DESCRIPTIONS` has a row for each row
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tensorlet import __version__
 from tensorlet.errors import RouteNotFound
@@ -13,9 +13,7 @@ from tensorlet.http.message import JSON, Request, Response, json_response
 from tensorlet.http.openapi_examples import golden_examples
 from tensorlet.protocols.tfs_examples import find_roles
 from tensorlet.registry.manifest import Manifest
-
-if TYPE_CHECKING:
-    from tensorlet.http.app import App
+from tensorlet.serving.service import ModelService
 
 HTML = "text/html; charset=utf-8"
 OCTETS = "application/octet-stream"
@@ -119,7 +117,7 @@ ERRORS = {
 MEDIA = {"Page": "text/html", "EventStream": "text/event-stream"}
 
 
-def server_document(app: "App", request: Request) -> Response:
+def server_document(service: ModelService, request: Request) -> Response:
     from tensorlet.http.routes import ROUTES, documented
 
     paths: dict[str, Any] = {}
@@ -130,11 +128,11 @@ def server_document(app: "App", request: Request) -> Response:
     return json_response(document("Tensorlet", "All models of this server.", paths, schemas.COMPONENTS))
 
 
-def model_document(app: "App", request: Request, model: str) -> Response:
+def model_document(service: ModelService, request: Request, model: str) -> Response:
     """The routes of one model, with its schemas, and its golden inputs as examples where it has some."""
     from tensorlet.http.routes import ROUTES, documented
 
-    release = app.service.release(model)
+    release = service.release(model)
     manifest = release.manifest
     components = schemas.COMPONENTS | schemas.of_model(manifest.signature)
     examples = golden_examples(release)
@@ -154,9 +152,9 @@ def model_document(app: "App", request: Request, model: str) -> Response:
     )
 
 
-def page(app: "App", request: Request) -> Response:
+def page(service: ModelService, request: Request) -> Response:
     """The document as a page that loads nothing from another host."""
-    if not app.limits.docs:
+    if not service.settings.docs:
         raise RouteNotFound("/docs: switched off on this server; set TENSORLET_DOCS=on")
     html = Path(__file__).with_name("docs.html").read_bytes()
     return Response(200, {"content-type": HTML, "content-security-policy": PAGE_POLICY}, html)

@@ -3,7 +3,7 @@
 Source: tensorflow/serving, api_rest.md, http_rest_api_handler.cc, get_model_status.proto.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tensorlet.errors import AliasNotFound, InvalidRequest, ModelNotFound, VersionNotFound
 from tensorlet.http.inference import infer as run
@@ -11,56 +11,65 @@ from tensorlet.http.inference import model_headers
 from tensorlet.http.message import JSON, Request, Response, json_response
 from tensorlet.protocols import tfs, tfs_reply
 from tensorlet.registry.manifest import Manifest
-from tensorlet.serving.service import LoadedModel
+from tensorlet.serving.service import LoadedModel, ModelService
 from tensorlet.signature import TensorSpec, quote
 from tensorlet.tensors import DATATYPES
-
-if TYPE_CHECKING:
-    from tensorlet.http.app import App
 
 MAX_INT64 = 2**63 - 1
 # Our states as ModelVersionStatus has them, and the code of a version that ended in an error.
 STATES = {"READY": "AVAILABLE", "LOADING": "LOADING", "UNAVAILABLE": "END"}
 
 
-def predict(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
-    loaded = _servable(app, request, model, version, label)
+def predict(
+    service: ModelService, request: Request, model: str, version: str | None, label: str | None
+) -> Response:
+    loaded = _servable(service, request, model, version, label)
     signature = loaded.signature
     body = run(
         loaded,
-        lambda: tfs.decode_predict(bytes(request.body), signature, app.limits),
+        lambda: tfs.decode_predict(bytes(request.body), signature, service.settings),
         lambda call, outputs: tfs_reply.encode_predict(call, outputs, signature),
     )
     return _reply(loaded, body)
 
 
-def classify(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
-    return _examples(app, request, "classify", _servable(app, request, model, version, label))
+def classify(
+    service: ModelService, request: Request, model: str, version: str | None, label: str | None
+) -> Response:
+    return _examples(service, request, "classify", _servable(service, request, model, version, label))
 
 
-def regress(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
-    return _examples(app, request, "regress", _servable(app, request, model, version, label))
+def regress(
+    service: ModelService, request: Request, model: str, version: str | None, label: str | None
+) -> Response:
+    return _examples(service, request, "regress", _servable(service, request, model, version, label))
 
 
-def status(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
+def status(
+    service: ModelService, request: Request, model: str, version: str | None, label: str | None
+) -> Response:
     """All versions, newest first; with a version or label only that one."""
     selector = _selector(request, version, label)
-    if app.limits.kserve_v1 and selector is None:
-        return json_response({"name": model, "ready": _is_ready(app, _release(app, model, None, None))})
+    if service.settings.kserve_v1 and selector is None:
+        return json_response(
+            {"name": model, "ready": _is_ready(service, _release(service, model, None, None))}
+        )
     versions = (
-        [_release(app, model, selector, label).version]
+        [_release(service, model, selector, label).version]
         if selector
-        else app.service.registry.versions(model)[::-1]
+        else service.registry.versions(model)[::-1]
     )
     if not versions:
         raise ModelNotFound(f"Could not find any versions of model {model}")
     return json_response(
-        {"model_version_status": [_version_status(app, model, number) for number in versions]}
+        {"model_version_status": [_version_status(service, model, number) for number in versions]}
     )
 
 
-def metadata(app: "App", request: Request, model: str, version: str | None, label: str | None) -> Response:
-    manifest = _release(app, model, _selector(request, version, label), label)
+def metadata(
+    service: ModelService, request: Request, model: str, version: str | None, label: str | None
+) -> Response:
+    manifest = _release(service, model, _selector(request, version, label), label)
     return json_response(
         {
             "model_spec": {"name": manifest.model, "signature_name": "", "version": str(manifest.version)},
@@ -70,21 +79,21 @@ def metadata(app: "App", request: Request, model: str, version: str | None, labe
     )
 
 
-def models(app: "App", request: Request) -> Response:
+def models(service: ModelService, request: Request) -> Response:
     """KServe V1's list; TensorFlow Serving knows no such route."""
-    if not app.limits.kserve_v1:
+    if not service.settings.kserve_v1:
         raise InvalidRequest("Missing model name in request.")
-    return json_response({"models": app.service.registry.models()})
+    return json_response({"models": service.registry.models()})
 
 
-def _examples(app: "App", request: Request, method: str, loaded: LoadedModel) -> Response:
+def _examples(service: ModelService, request: Request, method: str, loaded: LoadedModel) -> Response:
     from tensorlet.protocols import tfs_examples  # few models need it
 
     document = loaded.manifest.document
     body = run(
         loaded,
         lambda: tfs_examples.decode_examples(
-            bytes(request.body), method, document, loaded.signature, app.limits
+            bytes(request.body), method, document, loaded.signature, service.settings
         ),
         lambda call, outputs: tfs_examples.encode_results(call, outputs, document.get("labels") or ()),
     )
@@ -98,12 +107,12 @@ def _reply(loaded: LoadedModel, body: bytes) -> Response:
 
 
 def _servable(
-    app: "App", request: Request, model: str, version: str | None, label: str | None
+    service: ModelService, request: Request, model: str, version: str | None, label: str | None
 ) -> LoadedModel:
     """The model to run; errors in TensorFlow Serving's words."""
     selector = _selector(request, version, label)
     try:
-        return app.service.model(model, selector)
+        return service.model(model, selector)
     except (ModelNotFound, VersionNotFound):
         wanted = f"Specific({model}, {selector})" if version else f"Latest({model})"
         raise ModelNotFound(f"Servable not found for request: {wanted}") from None
@@ -122,9 +131,9 @@ def _selector(request: Request, version: str | None, label: str | None) -> str |
     return version
 
 
-def _release(app: "App", model: str, selector: str | None, label: str | None) -> Manifest:
+def _release(service: ModelService, model: str, selector: str | None, label: str | None) -> Manifest:
     try:
-        return app.service.release(model, selector).manifest
+        return service.release(model, selector).manifest
     except ModelNotFound:
         raise ModelNotFound(f"Could not find any versions of model {model}") from None
     except VersionNotFound:
@@ -137,8 +146,8 @@ def _unknown_label(label: str | None) -> InvalidRequest:
     return InvalidRequest(f"Unrecognized servable version label: {quote(label or '')[1:-1]}")
 
 
-def _version_status(app: "App", model: str, version: int) -> dict[str, Any]:
-    state = app.service.state(model, version)
+def _version_status(service: ModelService, model: str, version: int) -> dict[str, Any]:
+    state = service.state(model, version)
     error_code = "FAILED_PRECONDITION" if state.reason else "OK"
     return {
         "version": str(version),
@@ -147,8 +156,8 @@ def _version_status(app: "App", model: str, version: int) -> dict[str, Any]:
     }
 
 
-def _is_ready(app: "App", manifest: Manifest) -> bool:
-    return app.service.state(manifest.model, manifest.version).name == "READY"
+def _is_ready(service: ModelService, manifest: Manifest) -> bool:
+    return service.state(manifest.model, manifest.version).name == "READY"
 
 
 def _signature_defs(manifest: Manifest) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The routes of the Open Inference Protocol (V2). Source: inference_rest.md, and Triton for what it leaves open."""
 
-from typing import TYPE_CHECKING
-
 from tensorlet import __version__
 from tensorlet.errors import InvalidRequest, ModelUnavailable, UnsupportedFeature
 from tensorlet.http.inference import infer as run
@@ -9,9 +7,7 @@ from tensorlet.http.inference import model_headers
 from tensorlet.http.message import JSON, OCTETS, Request, Response, json_response
 from tensorlet.protocols import v2, v2_reply
 from tensorlet.registry.manifest import Manifest
-
-if TYPE_CHECKING:
-    from tensorlet.http.app import App
+from tensorlet.serving.service import ModelService
 
 # Names from Triton's server metadata; only what works is in the list.
 EXTENSIONS = [
@@ -28,12 +24,12 @@ SAGEMAKER_BINARY = "application/vnd.sagemaker-triton.binary+json;json-header-siz
 PLATFORMS = {"onnx": "onnx_onnxv1", "tflite": "tensorflow_tflite"}
 
 
-def infer(app: "App", request: Request, model: str, version: str | None) -> Response:
-    loaded = app.service.model(model, version)
+def infer(service: ModelService, request: Request, model: str, version: str | None) -> Response:
+    loaded = service.model(model, version)
     manifest, headers = loaded.manifest, request.headers
     reply = run(
         loaded,
-        lambda: v2.decode_infer(request.body, json_size(headers), loaded.signature, app.limits),
+        lambda: v2.decode_infer(request.body, json_size(headers), loaded.signature, service.settings),
         lambda call, outputs: v2_reply.encode_infer(
             manifest.model, manifest.version, call, outputs, manifest.document.get("labels") or ()
         ),
@@ -49,27 +45,27 @@ def infer(app: "App", request: Request, model: str, version: str | None) -> Resp
     return Response(200, answer, reply.body)
 
 
-def server_metadata(app: "App", request: Request) -> Response:
+def server_metadata(service: ModelService, request: Request) -> Response:
     return json_response({"name": "tensorlet", "version": __version__, "extensions": EXTENSIONS})
 
 
-def live(app: "App", request: Request) -> Response:
+def live(service: ModelService, request: Request) -> Response:
     return json_response({"live": True})
 
 
-def ready(app: "App", request: Request) -> Response:
+def ready(service: ModelService, request: Request) -> Response:
     # Both members: the specification writes `live` here, KServe's client reads `ready`.
     return json_response({"live": True, "ready": True})
 
 
-def models(app: "App", request: Request) -> Response:
-    return json_response({"models": app.service.registry.models()})
+def models(service: ModelService, request: Request) -> Response:
+    return json_response({"models": service.registry.models()})
 
 
-def model_metadata(app: "App", request: Request, model: str, version: str | None) -> Response:
-    manifest = app.service.release(model, version).manifest
-    artifact = manifest.artifact(app.limits.runtime)
-    versions = [manifest.version] if version else app.service.registry.versions(model)
+def model_metadata(service: ModelService, request: Request, model: str, version: str | None) -> Response:
+    manifest = service.release(model, version).manifest
+    artifact = manifest.artifact(service.settings.runtime)
+    versions = [manifest.version] if version else service.registry.versions(model)
     return json_response(
         {
             "name": manifest.model,
@@ -82,17 +78,17 @@ def model_metadata(app: "App", request: Request, model: str, version: str | None
     )
 
 
-def model_ready(app: "App", request: Request, model: str, version: str | None) -> Response:
+def model_ready(service: ModelService, request: Request, model: str, version: str | None) -> Response:
     """Ready means: the manifest is there, a runtime here serves one of its artifacts, and none was refused."""
-    manifest = app.service.release(model, version).manifest
-    platform(manifest.artifact(app.limits.runtime).format, model)
-    state = app.service.state(manifest.model, manifest.version)
+    manifest = service.release(model, version).manifest
+    platform(manifest.artifact(service.settings.runtime).format, model)
+    state = service.state(manifest.model, manifest.version)
     if state.name == "UNAVAILABLE":
         raise ModelUnavailable(f"model {model!r} is not ready: {state.reason}")
     return json_response({"name": manifest.model, "ready": True}, model_header(manifest))
 
 
-def unsupported(app: "App", request: Request, **names: str | None) -> Response:
+def unsupported(service: ModelService, request: Request, **names: str | None) -> Response:
     """Tracing, log settings and shared memory belong to a server that is one long-lived machine."""
     raise UnsupportedFeature(f"{request.path}: not supported by this server")
 

@@ -3,71 +3,69 @@
 Sources: Triton's extension_model_repository.md, extension_statistics.md, extension_model_configuration.md.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tensorlet.errors import InvalidRequest
 from tensorlet.http.message import Request, Response, json_response
 from tensorlet.http.v2 import model_header, platform
 from tensorlet.protocols.json_body import parse_json
 from tensorlet.protocols.json_tensor import shorten
+from tensorlet.serving.service import ModelService
 from tensorlet.serving.statistics import Statistics
 from tensorlet.signature import TensorSpec, quote
-
-if TYPE_CHECKING:
-    from tensorlet.http.app import App
 
 BACKENDS = {"onnx": "onnxruntime", "tflite": "tflite"}
 # A function has many processes, and each counts for itself.
 THIS_PROCESS = {"tensorlet-statistics": "of the answering process since it started"}
 
 
-def repository_index(app: "App", request: Request) -> Response:
+def repository_index(service: ModelService, request: Request) -> Response:
     """All versions of all models and their state; `{"ready": true}` leaves out those that are not READY."""
-    only_ready = _optional_object(app, request).get("ready", False)
+    only_ready = _optional_object(service, request).get("ready", False)
     if type(only_ready) is not bool:
         raise InvalidRequest(f"ready: expected true or false, got {shorten(only_ready)}")
     index = []
-    for name in app.service.registry.models():
-        for version in app.service.registry.versions(name):
-            state = app.service.state(name, version)
+    for name in service.registry.models():
+        for version in service.registry.versions(name):
+            state = service.state(name, version)
             if state.name == "READY" or not only_ready:
                 entry = {"name": name, "version": str(version), "state": state.name, "reason": state.reason}
                 index.append(entry)
     return json_response(index)
 
 
-def load(app: "App", request: Request, model: str) -> Response:
+def load(service: ModelService, request: Request, model: str) -> Response:
     """A hint: this process loads the model now and not at the first request. Versions never change."""
-    for name in _load_parameters(app, request):
+    for name in _load_parameters(service, request):
         if name == "config" or name.startswith("file:"):
             raise InvalidRequest(f"parameter {quote(name)}: published versions cannot be overridden")
-    app.service.model(model)
+    service.model(model)
     return Response(200, {})
 
 
-def unload(app: "App", request: Request, model: str) -> Response:
+def unload(service: ModelService, request: Request, model: str) -> Response:
     """A hint: this process lets go of the model's memory; the next request for it loads it again."""
-    _load_parameters(app, request)
-    app.service.release(model)
-    for version in app.service.registry.versions(model):
-        app.service.unload(model, version)
+    _load_parameters(service, request)
+    service.release(model)
+    for version in service.registry.versions(model):
+        service.unload(model, version)
     return Response(200, {})
 
 
-def all_statistics(app: "App", request: Request) -> Response:
-    return json_response(_statistics(app, app.service.answered()), THIS_PROCESS)
+def all_statistics(service: ModelService, request: Request) -> Response:
+    return json_response(_statistics(service, service.answered()), THIS_PROCESS)
 
 
-def model_statistics(app: "App", request: Request, model: str, version: str | None) -> Response:
-    chosen = app.service.release(model, version).manifest.version
-    versions = [chosen] if version else app.service.registry.versions(model)
-    return json_response(_statistics(app, [(model, number) for number in versions]), THIS_PROCESS)
+def model_statistics(service: ModelService, request: Request, model: str, version: str | None) -> Response:
+    chosen = service.release(model, version).manifest.version
+    versions = [chosen] if version else service.registry.versions(model)
+    return json_response(_statistics(service, [(model, number) for number in versions]), THIS_PROCESS)
 
 
-def config(app: "App", request: Request, model: str, version: str | None) -> Response:
+def config(service: ModelService, request: Request, model: str, version: str | None) -> Response:
     """The model as Triton's ModelConfig: `max_batch_size` 0 says that the dims hold the batch dimension too."""
-    manifest = app.service.release(model, version).manifest
-    artifact = manifest.artifact(app.limits.runtime)
+    manifest = service.release(model, version).manifest
+    artifact = manifest.artifact(service.settings.runtime)
     return json_response(
         {
             "name": manifest.model,
@@ -83,18 +81,18 @@ def config(app: "App", request: Request, model: str, version: str | None) -> Res
     )
 
 
-def _optional_object(app: "App", request: Request) -> dict[str, Any]:
+def _optional_object(service: ModelService, request: Request) -> dict[str, Any]:
     """The body's JSON object; no body is an empty one. Raises InvalidJson, InvalidRequest."""
     if not len(request.body):
         return {}
-    document = parse_json(bytes(request.body), app.limits)
+    document = parse_json(bytes(request.body), service.settings)
     if not isinstance(document, dict):
         raise InvalidRequest(f"body: expected a JSON object, got {shorten(document)}")
     return document
 
 
-def _load_parameters(app: "App", request: Request) -> dict[str, Any]:
-    parameters = _optional_object(app, request).get("parameters", {})
+def _load_parameters(service: ModelService, request: Request) -> dict[str, Any]:
+    parameters = _optional_object(service, request).get("parameters", {})
     if not isinstance(parameters, dict):
         raise InvalidRequest(f"parameters: expected an object, got {shorten(parameters)}")
     return parameters
@@ -105,15 +103,15 @@ def _config_tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "data_type": f"TYPE_{kind}", "dims": spec.shape}
 
 
-def _statistics(app: "App", versions: list[tuple[str, int]]) -> dict[str, Any]:
-    return {"model_stats": [_model_stats(app, name, version) for name, version in versions]}
+def _statistics(service: ModelService, versions: list[tuple[str, int]]) -> dict[str, Any]:
+    return {"model_stats": [_model_stats(service, name, version) for name, version in versions]}
 
 
-def _model_stats(app: "App", name: str, version: int) -> dict[str, Any]:
-    counted = app.service.statistics(name, version)
+def _model_stats(service: ModelService, name: str, version: int) -> dict[str, Any]:
+    counted = service.statistics(name, version)
     memory = []
-    if app.service.is_loaded(name, version):
-        artifact = app.service.release(name, str(version)).manifest.artifact(app.limits.runtime)
+    if service.is_loaded(name, version):
+        artifact = service.release(name, str(version)).manifest.artifact(service.settings.runtime)
         memory = [{"type": "CPU", "id": 0, "byte_size": artifact.size_bytes}]
     return {
         "name": name,
