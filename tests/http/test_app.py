@@ -18,7 +18,9 @@ BODY = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0]
 
 
 def all_errors(kind=errors.TensorletError):
-    return [kind, *(leaf for child in kind.__subclasses__() for leaf in all_errors(child))]
+    """The tree in errors.py; the developer tools have errors of their own, which no request meets."""
+    below = [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
+    return [kind, *(leaf for child in below for leaf in all_errors(child))]
 
 
 @pytest.mark.parametrize("kind", all_errors()[1:], ids=lambda kind: kind.__name__)
