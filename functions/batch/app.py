@@ -11,13 +11,14 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from tensorlet.batch import Report, Worker
 from tensorlet.settings import Settings
-from tensorlet.telemetry import logger
+from tensorlet.telemetry import NAMESPACE, log_cold_start, logger
 
 worker = Worker.from_settings(Settings.from_environ(os.environ))
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-metrics = Metrics(namespace="Tensorlet", service="batch")
+metrics = Metrics(namespace=NAMESPACE, service="batch")
 
 
+@log_cold_start
 def handler(event: dict[str, Any], context: Any) -> Any:
     """Partial batch response: `{"batchItemFailures": [...]}` with the messages to deliver again."""
     try:

@@ -26,7 +26,7 @@ PACKAGES = {
 }
 
 # Parts of the package that no request needs.
-ABSENT = {"batch", "cli", "local", "publish", "telemetry"}
+ABSENT = {"batch", "cli", "local", "publish"}
 
 # The standard library beyond what Lambda's runtime client has imported by then, and who needs it.
 STANDARD_LIBRARY = {
@@ -83,7 +83,7 @@ def cold_start(registry, name, tensor):
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout)
+    found = json.loads(done.stdout.splitlines()[-1])  # after the line about the cold start
     return found["reply"], set(found["modules"])
 
 
