@@ -1,7 +1,10 @@
 """What the documents say is what the code says."""
 
+import re
 from pathlib import Path
 
+import pytest
+from tensorlet.publish.sources import SOURCES, SUFFIXES
 from tensorlet.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +36,22 @@ def settings_page() -> str:
 def test_every_setting_is_documented():
     """To rewrite the page: python -m tests.test_docs"""
     assert (ROOT / "docs/settings.md").read_text() == settings_page()
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_source_format_is_described():
+    page = (ROOT / "docs/models.md").read_text()
+
+    for source in SOURCES.values():
+        assert f"{source.tolerance:.0e}".replace("e-0", "e-") in page
+    for suffix in SUFFIXES:
+        assert f"`{suffix}`" in page
 
 
 if __name__ == "__main__":
