@@ -22,6 +22,7 @@ import tensorflow as tf
 from keras import layers
 from tensorlet.errors import TensorletError
 
+from training.checkpoint import write_whole
 from training.data import as_input, jitter, load_dataset
 from training.evaluation import curve_point, evaluate
 from training.knobs import parse_knobs
@@ -81,10 +82,8 @@ def main() -> None:
 
     # -- loop --------------------------------------------------------------------------------------------
     knobs.output.mkdir(parents=True, exist_ok=True)
-    checkpoint = (
-        knobs.output / "checkpoint.weights.h5"
-    )  # the best epoch so far: survives whatever happens next
-    model.save_weights(checkpoint)
+    checkpoint = knobs.output / "checkpoint.weights.h5"  # the best epoch so far: survives whatever happens
+    write_whole(model.save_weights, checkpoint)
     lowest_loss = float("inf")
     curve = []
     try:
@@ -102,7 +101,7 @@ def main() -> None:
             curve.append(curve_point(history.history["loss"][0], validation))
             if validation["loss"] < lowest_loss:
                 lowest_loss = validation["loss"]
-                model.save_weights(checkpoint)
+                write_whole(model.save_weights, checkpoint)
     except KeyboardInterrupt:
         say(f"stopped in epoch {len(curve) + 1} of {knobs.epochs}; going on with the best so far")
     model.load_weights(checkpoint)

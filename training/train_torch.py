@@ -19,6 +19,7 @@ from tensorlet.errors import TensorletError
 from torch.nn import functional
 
 from training import torch_models
+from training.checkpoint import write_whole
 from training.data import as_input, jitter, load_dataset
 from training.evaluation import curve_point, evaluate
 from training.knobs import parse_knobs
@@ -50,7 +51,7 @@ def main() -> None:
     # -- loop --------------------------------------------------------------------------------------------
     knobs.output.mkdir(parents=True, exist_ok=True)
     checkpoint = knobs.output / "checkpoint.pth"  # the best epoch so far: survives whatever happens next
-    torch.save(model.state_dict(), checkpoint)
+    write_whole(lambda path: torch.save(model.state_dict(), path), checkpoint)
     lowest_loss = float("inf")
     curve = []
     try:
@@ -73,7 +74,7 @@ def main() -> None:
             curve.append(curve_point(total_loss / len(labels), validation))
             if validation["loss"] < lowest_loss:
                 lowest_loss = validation["loss"]
-                torch.save(model.state_dict(), checkpoint)
+                write_whole(lambda path: torch.save(model.state_dict(), path), checkpoint)
     except KeyboardInterrupt:
         say(f"stopped in epoch {len(curve) + 1} of {knobs.epochs}; going on with the best so far")
     model.load_state_dict(torch.load(checkpoint, weights_only=True))
