@@ -23,7 +23,7 @@ test: setup .venv-sam/installed  ## all tests
 	.venv/bin/python -m pytest
 
 test-fast: .venv/installed  ## the tests that need no framework, no Docker and no patience
-	.venv/bin/python -m pytest -q -m "$(FAST)"
+	HYPOTHESIS_PROFILE=fast .venv/bin/python -m pytest -q -m "$(FAST)"
 
 test-slow: setup .venv-sam/installed  ## all tests, with a hundred thousand examples for each property
 	HYPOTHESIS_PROFILE=slow .venv/bin/python -m pytest

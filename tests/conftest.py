@@ -15,6 +15,7 @@ from tensorlet.settings import Settings
 
 # No deadlines: the machine is shared, and speed has its own place in benchmarks/.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+settings.register_profile("fast", max_examples=25, **_COMMON)
 settings.register_profile("default", max_examples=200, **_COMMON)
 settings.register_profile("ci", max_examples=2000, **_COMMON)
 settings.register_profile("slow", max_examples=100_000, **_COMMON)

@@ -11,6 +11,8 @@ from tensorlet.registry.store import open_store
 
 from tests.models import linear, publish_onnx
 
+pytestmark = pytest.mark.stack
+
 APP = Path(__file__).parents[2] / "functions/batch/app.py"
 ROWS = b"1,2,3,4\n5,6,7,8\n"
 

@@ -10,6 +10,8 @@ from tensorlet.batch.events import keys_of, notification
 
 from tests.batch.bench import Bench
 
+pytestmark = pytest.mark.stack
+
 ROWS = b"1,2,3,4\n"
 
 
