@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tensorlet.errors import InvalidSetting
 
-RUNTIME_FORMATS = {"onnx": "onnx", "tflite": "tflite"}
+RUNTIMES = ("onnx", "tflite")  # by the format of the files they open
 
 
 class Settings(NamedTuple):
@@ -92,8 +92,8 @@ def _seconds(text: str) -> float:
 
 
 def _runtime(text: str) -> str:
-    if text and text not in RUNTIME_FORMATS:
-        raise ValueError(f"expected one of {', '.join(RUNTIME_FORMATS)}, got {text!r}")
+    if text and text not in RUNTIMES:
+        raise ValueError(f"expected one of {', '.join(RUNTIMES)}, got {text!r}")
     return text
 
 

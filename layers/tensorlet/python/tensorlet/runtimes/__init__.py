@@ -9,10 +9,9 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from tensorlet.errors import ArtifactRefused
+from tensorlet.settings import RUNTIMES
 from tensorlet.signature import Signature
 from tensorlet.tensors import Tensor
-
-FORMATS = ("onnx", "tflite")
 
 
 class InferenceSession(Protocol):
@@ -43,7 +42,7 @@ def load_session(
         from tensorlet.runtimes.tflite import TFLiteSession
 
         return TFLiteSession(model, signature, threads)
-    raise ArtifactRefused(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+    raise ArtifactRefused(f"format: expected one of {', '.join(RUNTIMES)}, got {format!r}")
 
 
 def load_runtime(format: str) -> None:
