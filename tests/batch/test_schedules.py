@@ -214,20 +214,26 @@ class Schedule(RuleBasedStateMachine):
         return read(self.results, key)
 
 
+def worker_over_a_second_input(inputs, results, first):
+    """After a whole run over `first`: a worker that has read another input, about to replace its first output."""
+    inputs.put(KEY, first)
+    Job(service(), inputs, results, KEY).run()
+    inputs.put(KEY, CONTENTS[3])
+    begun = Worker(lambda worker: Job(service(), worker.store(inputs), worker.store(results), KEY).run())
+    while begun.before != "replace":
+        begun.advance()
+    return begun
+
+
 def test_an_input_that_returns_to_what_it_was_is_noticed_by_the_second_look():
     """GIVEN outputs of a first input, and a worker that has read a second one
     WHEN the first one comes back, with its old ETag, and its event finds everything done
     THEN all conditions of the worker hold, and only looking again shows that it was too late.
     """
     inputs, results = DictStore(content_etags=True), DictStore(content_etags=True)
-    first, second = CONTENTS[0], CONTENTS[3]
+    first = CONTENTS[0]
     expected = clean_run(first, 1)[0]
-    inputs.put(KEY, first)
-    Job(service(), inputs, results, KEY).run()
-    inputs.put(KEY, second)
-    slow = Worker(lambda worker: Job(service(), worker.store(inputs), worker.store(results), KEY).run())
-    while slow.before != "replace":
-        slow.advance()
+    slow = worker_over_a_second_input(inputs, results, first)
 
     inputs.put(KEY, first)
     Job(service(), inputs, results, KEY).run()
@@ -246,14 +252,9 @@ def test_a_report_does_not_vouch_for_outputs_that_were_written_after_it():
     THEN its report is still there, but lists another `.out`: the file is not done.
     """
     inputs, results = DictStore(content_etags=True), DictStore(content_etags=True)
-    first, second = CONTENTS[0], CONTENTS[3]
+    first = CONTENTS[0]
     expected = clean_run(first, 1)[0]
-    inputs.put(KEY, first)
-    Job(service(), inputs, results, KEY).run()
-    inputs.put(KEY, second)
-    cut_off = Worker(lambda worker: Job(service(), worker.store(inputs), worker.store(results), KEY).run())
-    while cut_off.before != "replace":
-        cut_off.advance()
+    cut_off = worker_over_a_second_input(inputs, results, first)
     cut_off.advance("crash after")
 
     inputs.put(KEY, first)
