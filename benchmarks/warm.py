@@ -58,7 +58,8 @@ def main(rounds: int) -> None:
             # A slice is so short that one interruption spoils it: the quietest slices are the steadiest measure.
             quietest = round(line["us"]["min"] / summaries["bare handler"]["us"]["min"], 3)
             to_bare = {"ratio_to_bare": bare[name]["ratio"]["us"] | {"quietest": quietest}}
-            lines.append({"request": request, "name": name, **line, **to_bare})
+            about = {"request": request, "name": name, "body_bytes": len(REQUESTS[request].body)}
+            lines.append({**about, **line, **to_bare})
         lines.append({"request": request, "name": "Tensorlet by stage", "stages_us": runs["stages_us"]})
     header = {"python": python_version(bin_folder), "packages": packages(bin_folder), "rounds": rounds}
     write("warm", header, lines)

@@ -1,47 +1,40 @@
-"""Costs follow from measured times and the price list by Lambda's rules of billing."""
+"""The tables of docs/costs.md, from measured times."""
 
 import pytest
+from tensorlet.cost import cost_of_requests, slowdown
 
-from benchmarks import costs
-from benchmarks.costs import compute, gigabyte_of_batch, million_predictions, slowdown, thousand_cold_starts
-
-
-def test_a_gb_second_costs_what_the_price_list_says():
-    assert compute(seconds=1, memory_mb=1024) == pytest.approx(0.0000166667)
-    assert compute(1, 1024, "arm64") < compute(1, 1024)
-
-
-@pytest.mark.parametrize(("memory_mb", "factor"), [(512, 1769 / 512), (1769, 1), (3538, 1)])
-def test_a_small_function_is_slower_and_a_large_one_no_faster(memory_mb, factor):
-    assert slowdown(memory_mb) == pytest.approx(factor)
-
-
-def test_a_request_is_billed_in_whole_milliseconds():
-    """50 µs and half a millisecond of the runtime client are one millisecond."""
-    million = million_predictions(handler_us=50, client_ms=0.5, rows=1, memory_mb=1769)
-
-    assert million.compute == pytest.approx(compute(1e6 / 1e3, 1769))
-    assert million.requests == pytest.approx(0.20 + 1.00)
+from benchmarks.costs import MEMORY_MB, batch_table, dollars, prediction_table
 
 
 def test_rows_in_a_request_divide_its_price():
-    alone, together = (million_predictions(50, 0.5, rows, 1769) for rows in (1, 100))
+    def warm(request):
+        return {"request": request, "name": "Tensorlet", "us": {"median": 50.0}, "body_bytes": 8000}
 
-    assert together.total == pytest.approx(alone.total / 100)
+    head, alone, together = prediction_table([warm("1x784 JSON"), warm("100x784 JSON")], 0.5, [])
 
-
-def test_a_thousand_cold_starts_are_billed_for_their_time():
-    assert thousand_cold_starts(cpu_ms=100, memory_mb=1769) == pytest.approx(compute(100, 1769))
-
-
-def test_a_gigabyte_of_batch_is_mostly_compute():
-    """At 100 MB/s it takes ten seconds; a message, 120 ranged reads and eight writes come on top."""
-    cost = gigabyte_of_batch(mb_per_s=100, memory_mb=1769)
-
-    assert cost.compute == pytest.approx(compute(10, 1769))
-    assert 0 < cost.requests < cost.compute
+    prices = [cost_of_requests(1e6, mb, 0.00055 * slowdown(mb)) for mb in MEMORY_MB]
+    assert head[1:] == ["512 MB", "1,769 MB", "3,538 MB"]
+    assert [cell.partition(" ")[0] for cell in alone[1:]] == [dollars(p.total) for p in prices]
+    assert [cell.partition(" ")[0] for cell in together[1:]] == [dollars(p.total / 100) for p in prices]
 
 
-def test_every_price_has_a_source():
-    for entry in costs.PRICES["prices"].values():
-        assert entry["source"].startswith("https://aws.amazon.com/")
+@pytest.mark.parametrize(("name", "rows"), [("Tensorlet", 2), ("FastAPI + Mangum", 1)])
+def test_the_table_of_predictions_compares_with_the_tutorial_only(name, rows):
+    cold = {"group": "mlp", "name": name, "total_ms": {"median": 100.0}}
+
+    assert len(prediction_table([], 0.5, [cold])) == rows
+
+
+def test_a_gigabyte_costs_its_time_at_the_measured_speed():
+    line = {
+        "format": "csv",
+        "variant": "tensorlet",
+        "mb_s": {"median": 100.0},
+        "input_bytes": 100,
+        "output_bytes": 2,
+    }
+
+    _, row = batch_table([line, {**line, "variant": "script"}])
+
+    assert row[0] == "CSV, 100 MB/s with one virtual CPU"
+    assert row[2].endswith("($0.0003 compute)")  # ten seconds of 1,769 MB
