@@ -161,6 +161,24 @@ def publish(store: Store, name: str, format: str, model: bytes, **document: Any)
         return publish_version(store, name, manifest, {file: path})
 
 
+def publish_precisions(store: Store, name: str, models: dict[str, bytes]) -> int:
+    """Publish one version with an ONNX file for each precision; the first one is the default."""
+    files = {precision: f"model.{precision}.onnx" for precision in models}
+    [default, *_] = models
+    manifest = {
+        "signature": load_session("onnx", models[default]).signature.to_json(),
+        "artifacts": [
+            {"id": f"onnx.{precision}", "format": "onnx", "precision": precision, "files": [{"path": file}]}
+            for precision, file in files.items()
+        ],
+        "default_artifact": f"onnx.{default}",
+    }
+    with TemporaryDirectory() as folder:
+        for precision, file in files.items():
+            (Path(folder) / file).write_bytes(models[precision])
+        return publish_version(store, name, manifest, {file: Path(folder) / file for file in files.values()})
+
+
 def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], initializers: list[Any]) -> bytes:
     graph = helper.make_graph(nodes, "model", inputs, outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -11,6 +11,7 @@ TensorletError
 │   ├── ModelNotFound
 │   ├── VersionNotFound
 │   ├── AliasNotFound
+│   ├── PrecisionNotFound
 │   └── ObjectNotFound      object storage has nothing under this key
 ├── MethodNotAllowed
 ├── PayloadTooLarge
@@ -18,6 +19,14 @@ TensorletError
 ├── UnsupportedFeature
 ├── ModelUnavailable        the version exists and must not be served
 │   └── ArtifactRefused     its bytes are not the ones published, or no runtime opens them
+│       ├── DigestMismatch      a file is not the one its manifest lists
+│       └── Untrusted           no trusted key vouches for a manifest, or for aliases
+│           ├── Unsigned            there is no signature
+│           ├── UnknownSigner       the keys that signed are not trusted
+│           ├── InvalidSignature    the signature is not one by the key it names
+│           ├── SignedForAnother    the signature belongs to another model, version or file
+│           ├── ChangedAfterSigning the bytes are not those that were signed
+│           └── Replayed            an older state of the aliases was put back
 ├── StorageUnavailable      object storage did not answer
 ├── Conflict                somebody else changed it first
 ├── InvalidSetting          an environment variable has a value we cannot use
@@ -74,6 +83,10 @@ class AliasNotFound(NotFound):
     """The model has no such alias."""
 
 
+class PrecisionNotFound(NotFound):
+    """The version has no artifact of this precision."""
+
+
 class ObjectNotFound(NotFound):
     """Object storage has nothing under this key."""
 
@@ -104,6 +117,38 @@ class ModelUnavailable(TensorletError):
 
 class ArtifactRefused(ModelUnavailable):
     """The stored bytes are not the ones published, or no runtime here can open them."""
+
+
+class DigestMismatch(ArtifactRefused):
+    """A file is not the one its manifest lists: changed, swapped, cut short or gone."""
+
+
+class Untrusted(ArtifactRefused):
+    """TENSORLET_TRUSTED_KEYS is set, and none of those keys vouches for these bytes."""
+
+
+class Unsigned(Untrusted):
+    """There is no signature."""
+
+
+class UnknownSigner(Untrusted):
+    """It is signed, by keys that are not trusted here."""
+
+
+class InvalidSignature(Untrusted):
+    """What should be the signature is not one by the key it names."""
+
+
+class SignedForAnother(Untrusted):
+    """A good signature, of another model, another version or another file."""
+
+
+class ChangedAfterSigning(Untrusted):
+    """A good signature, of other bytes under the same name."""
+
+
+class Replayed(Untrusted):
+    """A signed state of the aliases that has been replaced by a later one."""
 
 
 class StorageUnavailable(TensorletError):

@@ -26,7 +26,6 @@ from tensorlet.batch.run import ProgressCallback, predict_file
 from tensorlet.batch.source import Source
 from tensorlet.errors import (
     AliasNotFound,
-    ArtifactRefused,
     Conflict,
     ModelNotFound,
     ModelUnavailable,
@@ -35,7 +34,7 @@ from tensorlet.errors import (
 )
 from tensorlet.registry.store import ObjectInfo, Store
 from tensorlet.registry.upload import Upload
-from tensorlet.serving.service import LoadedModel, ModelService, open_artifact
+from tensorlet.serving.service import LoadedModel, ModelService
 
 ATTEMPTS = 10  # each lost one means that the input, or somebody else's output, has changed meanwhile
 
@@ -210,12 +209,4 @@ def read_options(inputs: Store, key: str, defaults: Options) -> Options:
 
 def load(service: ModelService, plan: Plan) -> LoadedModel:
     """The artifact that was pinned, even if the service would choose another one by now."""
-    model = service.model(plan.model, str(plan.model_version))
-    if model.artifact.id == plan.artifact:
-        return model
-    release = service.release(plan.model, str(plan.model_version))
-    for artifact in release.manifest.artifacts:
-        if artifact.id == plan.artifact:
-            session = open_artifact(release, artifact, service.settings.threads)
-            return LoadedModel(release.manifest, artifact, session)
-    raise ArtifactRefused(f"{release.name} has no artifact {plan.artifact!r}, which the plan names")
+    return service.pinned(plan.model, plan.model_version, plan.artifact)

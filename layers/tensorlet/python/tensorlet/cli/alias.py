@@ -7,6 +7,7 @@ from tensorlet.registry.writer import set_alias
 
 
 def run(arguments: Namespace) -> int:
-    set_alias(writable_store(arguments), arguments.name, arguments.alias, arguments.version)
-    print(f"{arguments.name}@{arguments.alias} → {arguments.version}")
+    name, alias, version, precision = arguments.name, arguments.alias, arguments.version, arguments.precision
+    set_alias(writable_store(arguments), name, alias, version, precision)
+    print(f"{name}@{alias} → {version}{f' in {precision}' if precision else ''}")
     return 0

@@ -148,6 +148,9 @@ def _alias(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name of the model")
     parser.add_argument("alias", metavar="ALIAS", help="`live` is the one that unversioned requests mean")
     parser.add_argument("version", metavar="VERSION", type=_typed(_version))
+    parser.add_argument(
+        "--precision", default="", help="answer this alias in that precision of the version (int8, say)"
+    )
     _add_registry(parser)
 
 

@@ -1,7 +1,7 @@
 """The generate routes of the Open Inference Protocol. Source: generate_rest.yaml; Triton, extension_generate.md."""
 
 from tensorlet.http.inference import infer as run
-from tensorlet.http.inference import model_headers
+from tensorlet.http.inference import model_headers, requested
 from tensorlet.http.message import JSON, Request, Response
 from tensorlet.protocols import generate as codec
 from tensorlet.serving.service import ModelService
@@ -10,7 +10,7 @@ EVENT_STREAM = "text/event-stream"
 
 
 def generate(service: ModelService, request: Request, model: str, version: str | None) -> Response:
-    loaded = service.model(model, version)
+    loaded = requested(service, request, model, version)
     manifest = loaded.manifest
     body = run(
         loaded,

@@ -5,14 +5,27 @@ from time import perf_counter_ns
 from typing import Any
 
 from tensorlet.errors import TensorletError
-from tensorlet.serving.service import LoadedModel
+from tensorlet.http.message import Request
+from tensorlet.serving.service import LoadedModel, ModelService
 from tensorlet.tensors import Tensor
+
+PRECISION = "tensorlet-precision"  # the header that asks for an artifact of a precision, in every protocol
+
+
+def requested(service: ModelService, request: Request, model: str, selector: str | None) -> LoadedModel:
+    """The model that the path and the precision header mean. Raises as `ModelService.model`."""
+    return service.model(model, selector, request.headers.get(PRECISION, ""))
 
 
 def infer(
-    loaded: LoadedModel, decode: Callable[[], Any], encode: Callable[[Any, dict[str, Tensor]], Any]
+    loaded: LoadedModel,
+    decode: Callable[[], Any],
+    encode: Callable[[Any, dict[str, Tensor]], Any],
+    choose: Callable[[Any], LoadedModel] | None = None,
 ) -> Any:
     """What `encode(call, outputs)` gives for `call = decode()`, which has `inputs`.
+
+    `choose(call)` is the form of the version that answers, where the call itself can ask for one.
 
     Raises:
         TensorletError: whatever the three parts raise.
@@ -21,7 +34,7 @@ def infer(
     try:
         call = decode()
         decoded = perf_counter_ns()
-        outputs = loaded.infer(call.inputs)
+        outputs = (choose(call) if choose else loaded).infer(call.inputs)
         inferred = perf_counter_ns()
         reply = encode(call, outputs)
     except TensorletError:

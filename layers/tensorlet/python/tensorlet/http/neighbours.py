@@ -2,7 +2,7 @@
 
 from tensorlet.errors import ModelUnavailable, RouteNotFound
 from tensorlet.http.inference import infer as run
-from tensorlet.http.inference import model_headers
+from tensorlet.http.inference import model_headers, requested
 from tensorlet.http.message import JSON, Request, Response, json_response
 from tensorlet.protocols import invocations, tfs_reply
 from tensorlet.protocols.tfs import PredictRequest
@@ -14,7 +14,7 @@ CSV = "text/csv"
 def invoke(service: ModelService, request: Request, model: str | None = None) -> Response:
     """`/invocations/{model}`, or `/invocations` for the model of the setting."""
     name, selector = (model, None) if model else _the_model(service)
-    loaded = service.model(name, selector)
+    loaded = requested(service, request, name, selector)
     signature = loaded.signature
     is_csv = request.headers.get("content-type", "").startswith(CSV)
     wants_csv = CSV in request.headers.get("accept", "")

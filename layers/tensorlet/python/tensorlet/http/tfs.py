@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorlet.errors import AliasNotFound, InvalidRequest, ModelNotFound, VersionNotFound
 from tensorlet.http.inference import infer as run
-from tensorlet.http.inference import model_headers
+from tensorlet.http.inference import model_headers, requested
 from tensorlet.http.message import JSON, Request, Response, json_response
 from tensorlet.protocols import tfs, tfs_reply
 from tensorlet.registry.manifest import Manifest
@@ -112,7 +112,7 @@ def _servable(
     """The model to run; errors in TensorFlow Serving's words."""
     selector = _selector(request, version, label)
     try:
-        return service.model(model, selector)
+        return requested(service, request, model, selector)
     except (ModelNotFound, VersionNotFound):
         wanted = f"Specific({model}, {selector})" if version else f"Latest({model})"
         raise ModelNotFound(f"Servable not found for request: {wanted}") from None

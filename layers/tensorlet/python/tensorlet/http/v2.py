@@ -3,11 +3,11 @@
 from tensorlet import __version__
 from tensorlet.errors import InvalidRequest, ModelUnavailable, UnsupportedFeature
 from tensorlet.http.inference import infer as run
-from tensorlet.http.inference import model_headers
+from tensorlet.http.inference import model_headers, requested
 from tensorlet.http.message import JSON, OCTETS, Request, Response, json_response
 from tensorlet.protocols import v2, v2_reply
 from tensorlet.registry.manifest import Manifest
-from tensorlet.serving.service import ModelService
+from tensorlet.serving.service import LoadedModel, ModelService
 
 # Names from Triton's server metadata; only what works is in the list.
 EXTENSIONS = [
@@ -25,14 +25,22 @@ PLATFORMS = {"onnx": "onnx_onnxv1", "tflite": "tensorflow_tflite"}
 
 
 def infer(service: ModelService, request: Request, model: str, version: str | None) -> Response:
-    loaded = service.model(model, version)
+    loaded = requested(service, request, model, version)
     manifest, headers = loaded.manifest, request.headers
+
+    def choose(call: v2.InferRequest) -> LoadedModel:
+        nonlocal loaded
+        if call.precision:
+            loaded = service.model(model, str(manifest.version), call.precision)
+        return loaded
+
     reply = run(
         loaded,
         lambda: v2.decode_infer(request.body, json_size(headers), loaded.signature, service.settings),
         lambda call, outputs: v2_reply.encode_infer(
             manifest.model, manifest.version, call, outputs, manifest.document.get("labels") or ()
         ),
+        choose,
     )
     answer = model_headers(loaded)
     if reply.json_size is None:

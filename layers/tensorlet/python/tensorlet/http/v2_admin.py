@@ -109,10 +109,8 @@ def _statistics(service: ModelService, versions: list[tuple[str, int]]) -> dict[
 
 def _model_stats(service: ModelService, name: str, version: int) -> dict[str, Any]:
     counted = service.statistics(name, version)
-    memory = []
-    if service.is_loaded(name, version):
-        artifact = service.release(name, str(version)).manifest.artifact(service.settings.runtime)
-        memory = [{"type": "CPU", "id": 0, "byte_size": artifact.size_bytes}]
+    size_bytes = service.loaded_bytes(name, version)
+    memory = [{"type": "CPU", "id": 0, "byte_size": size_bytes}] if size_bytes else []
     return {
         "name": name,
         "version": str(version),

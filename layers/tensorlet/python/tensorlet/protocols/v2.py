@@ -31,6 +31,7 @@ class InferRequest(NamedTuple):
     id: str
     inputs: dict[str, Tensor]
     outputs: tuple[RequestedOutput, ...]
+    precision: str = ""  # of the artifact that shall answer; "" leaves it to the server
 
 
 def decode_infer(
@@ -120,7 +121,8 @@ def _decode_document(
     if parameters:
         _check_parameters(parameters)
     default = _member(parameters, "binary_data_output", bool, False, "parameters")
-    return InferRequest(id, inputs, _decode_outputs(document, default, signature))
+    precision = _member(parameters, "precision", str, "", "parameters")
+    return InferRequest(id, inputs, _decode_outputs(document, default, signature), precision)
 
 
 def _decode_input(

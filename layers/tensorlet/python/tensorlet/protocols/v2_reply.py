@@ -38,6 +38,8 @@ def encode_infer(
     """
     document: dict[str, Any] = {"id": request.id} if request.id else {}
     document["model_name"], document["model_version"] = model, str(version)
+    if request.precision:
+        document["parameters"] = {"precision": request.precision}
     entries: list[dict[str, Any]] = []
     raws: list[Buffer] = []
     for wanted in request.outputs:

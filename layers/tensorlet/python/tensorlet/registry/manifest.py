@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tensorlet.errors import ArtifactRefused
+from tensorlet.errors import ArtifactRefused, PrecisionNotFound
 from tensorlet.signature import Signature
 
 SCHEMA_VERSION = 1
@@ -70,22 +70,53 @@ class Manifest(NamedTuple):
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactRefused(f"manifest is not valid: {type(error).__name__}: {error}") from error
 
-    def artifact(self, runtime: str = "") -> Artifact:
+    @property
+    def name(self) -> str:
+        """NAME/VERSION, as the `tensorlet-model` header says it."""
+        return f"{self.model}/{self.version}"
+
+    def artifact(self, runtime: str = "", precision: str = "") -> Artifact:
         """The artifact to serve: the first one of the format `runtime`, else the default.
 
-        A model with only one of the two formats is served in that one, whatever `runtime` says. It is never
+        With a `precision`, the artifact of that precision: in the format that would be served without, else in
+        any. A model with only one of the two formats is served in that one, whatever `runtime` says. It is never
         a fast-start variant: those come after the artifact they are made of.
 
         Raises:
             ArtifactRefused: the manifest names a default which it does not have.
+            PrecisionNotFound: no artifact has this precision.
         """
+        if precision:
+            return self._of_precision(precision, self.artifact(runtime).format)
         for artifact in self.artifacts:
             if artifact.format == runtime:
                 return artifact
+        return self.by_id(self.default_artifact)
+
+    def by_id(self, id: str) -> Artifact:
+        """The artifact `id`. Raises ArtifactRefused."""
         for artifact in self.artifacts:
-            if artifact.id == self.default_artifact:
+            if artifact.id == id:
                 return artifact
-        raise ArtifactRefused(f"manifest is not valid: no artifact {self.default_artifact!r}")
+        raise ArtifactRefused(f"{self.name}: manifest is not valid: no artifact {id!r}")
+
+    def precisions(self) -> list[str]:
+        """The precisions there are to choose from, each once, in the order of the artifacts."""
+        return list(
+            dict.fromkeys(artifact.precision for artifact in self.artifacts if not artifact.fast_start)
+        )
+
+    def _of_precision(self, precision: str, format: str) -> Artifact:
+        fitting = [
+            artifact
+            for artifact in self.artifacts
+            if artifact.precision == precision and not artifact.fast_start
+        ]
+        if not fitting:
+            raise PrecisionNotFound(
+                f"{self.name}: expected a precision of {', '.join(self.precisions())}, got {precision[:64]!r}"
+            )
+        return next((artifact for artifact in fitting if artifact.format == format), fitting[0])
 
     def fast_start(self, artifact: Artifact) -> Artifact | None:
         """The variant of `artifact` that starts faster, if it was published with one."""

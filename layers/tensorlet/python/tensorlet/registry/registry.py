@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tensorlet.errors import (
@@ -92,16 +93,24 @@ class Release(NamedTuple):
 
 
 class Aliases(NamedTuple):
-    """The aliases of a model as stored: alias -> version -> weight, their history, and the ETag."""
+    """The aliases of a model as stored: alias -> version -> weight, their history, and the ETag.
+
+    `settings` says how an alias is served, for those that say: alias -> {"precision": "int8"}.
+    """
 
     weights: dict[str, dict[str, float]]
     history: list[dict[str, Any]]
     etag: str
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def version(self, alias: str) -> int | None:
         """The version an alias points at: the one of the greatest weight, the newer one of equals."""
         weights = self.weights.get(alias)
         return max((weight, int(version)) for version, weight in weights.items())[1] if weights else None
+
+    def precision(self, alias: str) -> str:
+        """The precision an alias is served in, "" for the one that the manifest and the settings choose."""
+        return str(self.settings.get(alias, {}).get("precision", ""))
 
 
 NO_ALIASES = Aliases({}, [], "")
@@ -209,7 +218,8 @@ def parse_aliases(stored: StoredObject) -> Aliases:
             str(alias): {str(int(version)): float(weight) for version, weight in versions.items()}
             for alias, versions in document["aliases"].items()
         }
-        return Aliases(weights, list(document["history"]), stored.etag)
+        settings = {str(alias): dict(chosen) for alias, chosen in document.get("settings", {}).items()}
+        return Aliases(weights, list(document["history"]), stored.etag, settings)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactRefused(f"{ALIASES} is not valid: {type(error).__name__}: {error}") from error
 

@@ -60,17 +60,23 @@ def publish_version(store: Store, model: str, document: Mapping[str, Any], files
     return version
 
 
-def set_alias(store: Store, model: str, alias: str, version: int) -> None:
+def set_alias(store: Store, model: str, alias: str, version: int, precision: str = "") -> None:
     """Point `alias` of `model` at `version`, by compare-and-swap, and record it in the history.
+
+    With a `precision`, requests for this alias are answered in it unless they ask for another; without, what an
+    earlier call chose is forgotten.
 
     Raises:
         InvalidRequest: an alias outside the grammar.
-        ModelNotFound, VersionNotFound: there is nothing to point at.
+        ModelNotFound, VersionNotFound, PrecisionNotFound: there is nothing to point at.
         Conflict: others kept changing the aliases.
     """
     check_name(alias, ALIAS_NAME, "alias")
     if version not in Registry([store]).versions(model):
         raise VersionNotFound(f"model {model!r} has no version {version}")
+    chosen = {"precision": precision} if precision else {}
+    if precision:
+        Registry([store]).release(model, version).manifest.artifact(precision=precision)
 
     def point(aliases: Aliases) -> dict[str, Any]:
         change = {
@@ -78,9 +84,14 @@ def set_alias(store: Store, model: str, alias: str, version: int) -> None:
             "alias": alias,
             "from": aliases.weights.get(alias),
             "to": {str(version): 1.0},
+            **chosen,
         }
+        settings = {other: of for other, of in aliases.settings.items() if other != alias}
+        if chosen:
+            settings[alias] = chosen
         return {
             "aliases": {**aliases.weights, alias: change["to"]},
+            **({"settings": settings} if settings else {}),
             "history": [*aliases.history, change],
         }
 

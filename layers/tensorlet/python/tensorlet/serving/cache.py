@@ -54,6 +54,11 @@ class ByteLRU(Generic[Value]):
         with self._lock:
             return list(self._values)
 
+    def size_of(self, wanted: Callable[[Any], bool]) -> int:
+        """The sum of the sizes of the values whose key is `wanted`."""
+        with self._lock:
+            return sum(size_bytes for key, (_, size_bytes) in self._values.items() if wanted(key))
+
     def making(self) -> list[Any]:
         """The keys of the values that are being made now."""
         with self._lock:

@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 from tensorlet.errors import ArtifactRefused, NotFound, StorageUnavailable
 from tensorlet.registry.manifest import Artifact, ArtifactFile, Manifest
-from tensorlet.registry.registry import NO_ALIASES, Aliases, Registry, Release, check_model_name
+from tensorlet.registry.registry import (
+    DEFAULT_ALIAS,
+    NO_ALIASES,
+    Aliases,
+    Registry,
+    Release,
+    check_model_name,
+)
 from tensorlet.runtimes import InferenceSession, load_session, onnx_runtime_version
 from tensorlet.serving.cache import ByteLRU
 from tensorlet.serving.statistics import Statistics
@@ -16,6 +23,7 @@ from tensorlet.settings import Settings
 from tensorlet.signature import Signature
 from tensorlet.tensors import Tensor
 
+DEFAULT = ""  # stands for the id of the artifact that is served when nobody says which
 LARGE_BYTES = 16 << 20  # from here on, files are not read into our memory first
 
 
@@ -41,7 +49,7 @@ class LoadedModel:
     @property
     def name(self) -> str:
         """NAME/VERSION, as the `tensorlet-model` header says it."""
-        return f"{self.manifest.model}/{self.manifest.version}"
+        return self.manifest.name
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All outputs for `inputs`, which are checked against the signature first.
@@ -60,6 +68,14 @@ class State(NamedTuple):
     reason: str = ""
 
 
+class Choice(NamedTuple):
+    """What a selector means: the version, until when that is trusted, and the precision that its alias prefers."""
+
+    version: int
+    until: float
+    precision: str
+
+
 class ModelService:
     """Models of a registry, loaded on first use and kept up to a byte budget; safe for several threads."""
 
@@ -68,11 +84,11 @@ class ModelService:
         self.settings = settings
         self._clock = clock
         self._releases: dict[tuple[str, int], Release] = {}  # manifests never change
-        self._choices: dict[tuple[str, str | None], tuple[int, float]] = {}
+        self._choices: dict[tuple[str, str | None], Choice] = {}
         self._aliases: dict[str, Aliases] = {}
         self._loaded: ByteLRU[LoadedModel] = ByteLRU(settings.model_cache_bytes)
         self._statistics: dict[tuple[str, int], Statistics] = {}
-        self._refusals: dict[tuple[str, int], str] = {}
+        self._refusals: dict[tuple[str, int, str], str] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "ModelService":
@@ -84,14 +100,29 @@ class ModelService:
         for known in (self._releases, self._choices, self._aliases):
             known.clear()
 
-    def model(self, name: str, selector: str | None = None) -> LoadedModel:
+    def model(self, name: str, selector: str | None = None, precision: str = "") -> LoadedModel:
         """The loaded model that `name` and a version, an alias or None mean now.
 
+        The `precision` asked for comes first, then the one of the alias, then the default artifact.
+
         Raises:
-            ModelNotFound, VersionNotFound, AliasNotFound, ArtifactRefused, StorageUnavailable.
+            ModelNotFound, VersionNotFound, AliasNotFound, PrecisionNotFound, ArtifactRefused, StorageUnavailable.
         """
-        version = self.version(name, selector)
-        return self._loaded.get((name, version), lambda: self._load(name, version))
+        version, _, preferred = self._choice(name, selector)
+        wanted = precision or preferred
+        key = (name, version, self._variant(name, version, wanted) if wanted else DEFAULT)
+        return self._loaded.get(key, lambda: self._load(key))
+
+    def pinned(self, name: str, version: int, artifact_id: str) -> LoadedModel:
+        """The loaded model of one artifact of one version, whatever would be chosen by now.
+
+        Raises:
+            ModelNotFound, VersionNotFound, ArtifactRefused, StorageUnavailable.
+        """
+        manifest = self._release(name, version).manifest
+        default = fastest(manifest, manifest.artifact(self.settings.runtime))
+        key = (name, version, DEFAULT if artifact_id == default.id else artifact_id)
+        return self._loaded.get(key, lambda: self._load(key))
 
     def release(self, name: str, selector: str | None = None) -> Release:
         """The version and its manifest, without loading it. Raises as `model`."""
@@ -102,35 +133,28 @@ class ModelService:
 
         A choice outlives its time when storage is down: answering from a known version beats an error.
         """
-        if selector is not None and selector.isdecimal():
-            return self.registry.choose(name, selector, NO_ALIASES)
-        key = (name, selector)
-        known = self._choices.get(key)
-        now = self._clock()
-        if known is not None and now < known[1]:
-            return known[0]
-        try:
-            version = self._choose(name, selector)
-        except StorageUnavailable:
-            if known is None:
-                raise
-            version = known[0]
-        except NotFound:
-            self._choices.pop(key, None)
-            raise
-        self._choices[key] = (version, now + self.settings.alias_ttl_s)
-        return version
+        return self._choice(name, selector).version
 
     def is_loaded(self, name: str, version: int) -> bool:
-        return (name, version) in self._loaded.loaded()
+        """Whether any artifact of the version is in memory."""
+        return any(key[:2] == (name, version) for key in self._loaded.loaded())
+
+    def loaded_bytes(self, name: str, version: int) -> int:
+        """Bytes of the artifacts of a version that are in memory."""
+        return self._loaded.size_of(lambda key: key[:2] == (name, version))
 
     def unload(self, name: str, version: int) -> None:
-        """Let go of a loaded model; the next request for it loads it again."""
-        self._loaded.discard((name, version))
+        """Let go of a loaded model in all its precisions; the next request for it loads it again."""
+        for key in self._loaded.loaded():
+            if key[:2] == (name, version):
+                self._loaded.discard(key)
 
     def state(self, name: str, version: int) -> State:
-        """What this process knows of a version that exists: refused when it was last tried, being loaded, or ready."""
-        key = (name, version)
+        """What this process knows of a version that exists: refused when it was last tried, being loaded, or ready.
+
+        It is told by the default artifact; another one that was refused leaves the version serving.
+        """
+        key = (name, version, DEFAULT)
         if key in self._loaded.making():
             return State("LOADING")
         try:
@@ -148,12 +172,39 @@ class ModelService:
         """The versions that this process has loaded since it started."""
         return sorted(self._statistics)
 
-    def _choose(self, name: str, selector: str | None) -> int:
+    def _choice(self, name: str, selector: str | None) -> Choice:
+        if selector is not None and selector.isdecimal():
+            return Choice(self.registry.choose(name, selector, NO_ALIASES), 0.0, "")
+        key = (name, selector)
+        known = self._choices.get(key)
+        now = self._clock()
+        if known is not None and now < known.until:
+            return known
+        until = now + self.settings.alias_ttl_s
+        try:
+            choice = self._choose(name, selector, until)
+        except StorageUnavailable:
+            if known is None:
+                raise
+            choice = known._replace(until=until)
+        except NotFound:
+            self._choices.pop(key, None)
+            raise
+        self._choices[key] = choice
+        return choice
+
+    def _choose(self, name: str, selector: str | None, until: float) -> Choice:
         check_model_name(name)
         aliases = self.registry.aliases(name, self._aliases.get(name, NO_ALIASES))
         version = self.registry.choose(name, selector, aliases)
         self._aliases[name] = aliases  # only of models that exist, so that no caller can fill the memory
-        return version
+        return Choice(version, until, aliases.precision(selector or DEFAULT_ALIAS))
+
+    def _variant(self, name: str, version: int, precision: str) -> str:
+        """The id of the artifact of a precision; DEFAULT for the default, which is then not loaded twice."""
+        manifest = self._release(name, version).manifest
+        artifact = manifest.artifact(self.settings.runtime, precision)
+        return DEFAULT if artifact == manifest.artifact(self.settings.runtime) else artifact.id
 
     def _release(self, name: str, version: int) -> Release:
         key = (name, version)
@@ -162,10 +213,14 @@ class ModelService:
             release = self._releases[key] = self.registry.release(name, version)
         return release
 
-    def _load(self, name: str, version: int) -> tuple[LoadedModel, int]:
-        key = (name, version)
+    def _load(self, key: tuple[str, int, str]) -> tuple[LoadedModel, int]:
+        name, version, artifact_id = key
         release = self._release(name, version)
-        artifact = fastest(release.manifest, release.manifest.artifact(self.settings.runtime))
+        artifact = (
+            release.manifest.by_id(artifact_id)
+            if artifact_id
+            else fastest(release.manifest, release.manifest.artifact(self.settings.runtime))
+        )
         try:
             if (
                 key not in self._refusals
@@ -177,7 +232,7 @@ class ModelService:
             raise
         self._refusals.pop(key, None)
         # Kept here and not with the model: they outlive its eviction.
-        statistics = self._statistics.setdefault(key, Statistics())
+        statistics = self._statistics.setdefault((name, version), Statistics())
         return LoadedModel(release.manifest, artifact, session, statistics), artifact.size_bytes
 
 
