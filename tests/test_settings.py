@@ -40,5 +40,21 @@ def test_threads_follow_the_memory_of_the_function(memory_mb, threads):
     assert Settings.from_environ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory_mb}).threads == threads
 
 
+@pytest.mark.parametrize(
+    ("environ", "mib"),
+    [
+        pytest.param({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512"}, 256, id="half of the memory"),
+        pytest.param({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240"}, 5120, id="half of the largest"),
+        pytest.param(
+            {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512", "TENSORLET_MODEL_CACHE_BYTES": str(400 << 20)},
+            400,
+            id="what was set",
+        ),
+    ],
+)
+def test_models_take_half_of_the_memory_unless_told_otherwise(environ, mib):
+    assert Settings.from_environ(environ).model_cache_bytes == mib << 20
+
+
 def test_the_table_and_the_fields_are_the_same():
     assert tuple(SETTINGS) == Settings._fields

@@ -40,7 +40,10 @@ class Settings(NamedTuple):
         Raises:
             InvalidSetting: a value that cannot be read, naming its key.
         """
-        return cls(**{field: setting.read(environ) for field, setting in SETTINGS.items()})
+        settings = cls(**{field: setting.read(environ) for field, setting in SETTINGS.items()})
+        if settings.model_cache_bytes:
+            return settings
+        return settings._replace(model_cache_bytes=settings.memory_mb * MIB // 2)
 
     @property
     def threads(self) -> int:
@@ -73,6 +76,11 @@ def _positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"expected a positive integer, got {text!r}")
     return int(text)
+
+
+def _positive_int_or_unset(text: str) -> int:
+    """0 stands for unset."""
+    return _positive_int(text) if text else 0
 
 
 def _switch(text: str) -> bool:
@@ -162,9 +170,10 @@ SETTINGS: dict[str, Setting] = {
     ),
     "model_cache_bytes": Setting(
         "TENSORLET_MODEL_CACHE_BYTES",
-        str(512 * MIB),
-        _positive_int,
-        "Bytes of model files kept loaded; the least recently used model goes first.",
+        "",
+        _positive_int_or_unset,
+        "Bytes of model files kept loaded; the least recently used model goes first. Empty: half of the function's"
+        " memory, for a model being loaded takes up to three times its file.",
     ),
     "alias_ttl_s": Setting(
         "TENSORLET_ALIAS_TTL_S",
