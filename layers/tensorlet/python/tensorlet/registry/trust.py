@@ -1,0 +1,83 @@
+"""Which manifests and aliases are believed: those that one of TENSORLET_TRUSTED_KEYS signed.
+
+A manifest's signature lies beside it, and the digests in the manifest protect every other file of the version. The
+aliases of a model are one file with the signature in it, so that both change together. An older file of aliases was
+signed, too; each carries a serial number, and one lower than another that was seen is refused.
+
+Imported only where keys are set. docs/trust.md says what this protects against, and what not.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tensorlet.errors import InvalidSignature, Replayed
+from tensorlet.registry.attestation import ALIASES_PREDICATE, MANIFEST_PREDICATE, Subject, verify
+from tensorlet.registry.keys import PublicKey, parse_keys
+
+SIGNATURE = "manifest.sig"  # beside the manifest
+HISTORY, SIGNED = "history", "signed"  # the members of a file of aliases that are not signed themselves
+
+
+class Trust(NamedTuple):
+    """The keys that are trusted, and the lowest serial number believed of each model's aliases."""
+
+    keys: tuple[PublicKey, ...]
+    serials: Mapping[str, int]
+
+    @classmethod
+    def from_settings(cls, trusted_keys: str, alias_serials: tuple[tuple[str, int], ...] = ()) -> "Trust":
+        """Raises InvalidSetting for what is no key."""
+        return cls(parse_keys(trusted_keys), dict(alias_serials))
+
+    def check_manifest(self, model: str, version: int, manifest: bytes, signature: bytes | None) -> None:
+        """`signature` is the content of `manifest.sig`, None where there is none.
+
+        Raises:
+            Untrusted: in one of its kinds.
+        """
+        subject = manifest_subject(model, version, manifest)
+        envelope = None if signature is None else _parsed(subject.name, signature)
+        verify(envelope, self.keys, subject.name, manifest, MANIFEST_PREDICATE)
+
+    def check_aliases(self, model: str, document: Any, seen: int) -> int:
+        """The serial number of a file of aliases, when the highest one that this process has seen is `seen`.
+
+        Raises:
+            Untrusted: in one of its kinds.
+        """
+        subject = aliases_subject(model, document, 0)
+        envelope = document.get(SIGNED) if isinstance(document, dict) else None
+        predicate = verify(envelope, self.keys, subject.name, subject.data, ALIASES_PREDICATE)
+        serial = predicate.get("serial") if isinstance(predicate, dict) else None
+        if type(serial) is not int:
+            raise InvalidSignature(f"{subject.name}: the signed statement has no serial number")
+        lowest = max(seen, self.serials.get(model, 0))
+        if serial < lowest:
+            raise Replayed(f"{subject.name}: its serial number is {serial}, and there was {lowest} already")
+        return serial
+
+
+def manifest_subject(model: str, version: int, manifest: bytes) -> Subject:
+    """What is signed of a version: the exact bytes of its manifest."""
+    about = {"model": model, "version": version}
+    return Subject(f"{model}/{version}/manifest.json", manifest, MANIFEST_PREDICATE, about)
+
+
+def aliases_subject(model: str, document: Any, serial: int) -> Subject:
+    """What is signed of a file of aliases: all members but its history, as JSON with sorted keys and no spaces.
+
+    The history is for people, and grows.
+    """
+    state = document
+    if isinstance(document, dict):
+        state = {key: value for key, value in document.items() if key not in (HISTORY, SIGNED)}
+    data = json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
+    return Subject(f"{model}/aliases.json", data, ALIASES_PREDICATE, {"model": model, "serial": serial})
+
+
+def _parsed(name: str, signature: bytes) -> Any:
+    try:
+        return json.loads(signature)
+    except (RecursionError, ValueError) as error:
+        raise InvalidSignature(f"{name}: its signature is not JSON: {str(error)[:100]}") from None
