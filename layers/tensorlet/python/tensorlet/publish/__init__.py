@@ -1,14 +1,16 @@
 """Publishing: from any saved model to a checked version in the registry.
 
-    detect the format -> convert to each target, in processes of their own -> run each artifact in the runtime that
-    will serve it, against the source model -> write the version -> move aliases
+    detect the format -> convert to each target -> run each artifact in the runtime that will serve it, against the
+    source model -> write the version -> move aliases
 
-Nothing is written before everything is checked. Left out of the Lambda layer.
+Whatever opens a file of the user's is a process of its own (`convert`, `trial`). Nothing is written before everything
+is checked. Left out of the Lambda layer.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -16,16 +18,14 @@ from typing import Any, NamedTuple
 from tensorlet.errors import ArtifactRefused, ConversionFailed, InferenceFailed, PublishError, UntrustedSource
 from tensorlet.publish.convert import DESCRIBE, run_steps
 from tensorlet.publish.converters.job import DESCRIPTION_FILE, GIVEN_INPUTS, SIGNATURES_FILE, Job
-from tensorlet.publish.fast_start import Variant, make_variant
-from tensorlet.publish.gate import Parity, check_artifact, source_golden
-from tensorlet.publish.golden import FILE, Arrays, Golden, golden_inputs, load_golden, save_golden
+from tensorlet.publish.golden import FILE, Arrays, Golden, load_golden
 from tensorlet.publish.roles import find_roles
-from tensorlet.publish.sources import SourceFormat, detect_source, digest_source
+from tensorlet.publish.sources import ONNX, SourceFormat, detect_source, digest_source
+from tensorlet.publish.trial import Request, Trial, try_artifact
 from tensorlet.registry.registry import ALIAS_NAME, MODEL_NAME
 from tensorlet.registry.store import open_store
 from tensorlet.registry.writer import check_name, publish_version, set_alias
-from tensorlet.runtimes import load_session
-from tensorlet.signature import DYNAMIC, Signature, TensorSpec
+from tensorlet.signature import Signature, TensorSpec
 
 
 class Candidate(NamedTuple):
@@ -34,13 +34,19 @@ class Candidate(NamedTuple):
     format: str
     path: Path
     skipped: str = ""
-    parity: Parity | None = None
+    trial: Trial | None = None
 
 
 class Description(NamedTuple):
+    """The source model: its signature, the file with its golden values, and what it was run with."""
+
     signature: Signature
-    golden: Golden
+    golden_file: Path
     versions: Mapping[str, str]
+
+    @property
+    def golden(self) -> Golden:
+        return load_golden(self.golden_file)
 
 
 def publish(
@@ -86,36 +92,36 @@ def publish(
             " add --trust-source if you know where it comes from"
         )
 
+    if fast_start == "always" and ONNX not in form.targets:
+        raise PublishError("--fast-start always: only an ONNX artifact has a fast-start variant")
+
     with TemporaryDirectory(prefix="tensorlet-publish-") as folder:
         job = _job(Path(folder), source, form, module, inputs, outputs, golden)
         failures = convert(form, job)
         candidates = [_candidate(form, job, target, failures) for target in form.targets]
         candidates += [Candidate(target, Path(), reason) for target, reason in form.impossible.items()]
-        description = describe(form, job, candidates, failures)
-        described = Path(job.folder) / DESCRIBE / SIGNATURES_FILE
-        roles = find_roles(source, described, description.signature, classes, scores)
-        checked = [check(candidate, description, form.tolerance) for candidate in candidates]
+        source_model = None if _is_served_as_it_is(form) else describe(job, failures)
+        checked = check(candidates, job, source_model, form.tolerance, fast_start)
         for line in table(checked):
             report(line)
-        made = [candidate for candidate in checked if candidate.parity]
-        if not made:
+        made = [candidate for candidate in checked if candidate.trial]
+        description = source_model or _itself(checked[0])
+        if not made or not description:
             reasons = "; ".join(f"{candidate.format}: {candidate.skipped}" for candidate in checked)
             raise ConversionFailed(f"{source}: no artifact could be made ({reasons})")
+        described = Path(job.folder) / DESCRIBE / SIGNATURES_FILE
+        roles = find_roles(source, described, description.signature, classes, scores)
 
         files = {candidate.path.name: candidate.path for candidate in made}
         for path in files.values():
             if keep:
                 shutil.copyfile(path, keep / path.name)
         document = manifest(source, form, description, made)
-        variant = _fast_start(made, Path(folder), description, form.tolerance, fast_start, report)
-        if variant:
-            document["artifacts"].append(variant.artifact)
-            files |= variant.files
+        for candidate in made:
+            files |= _add_variant(candidate, document, report)
         document |= roles | ({"labels": list(labels)} if labels else {}) | dict(details or {})
         files |= _saved_model_files(source, form, Path(folder))
-        golden_file = Path(folder) / FILE
-        save_golden(golden_file, description.golden)
-        files[FILE] = golden_file
+        files[FILE] = description.golden_file
         store = open_store(registry)
         version = publish_version(store, name, document, files)
     for alias in aliases:
@@ -131,45 +137,56 @@ def convert(form: SourceFormat, job: Job) -> dict[str, str]:
     return run_steps(form.converter, job, steps)
 
 
-def describe(
-    form: SourceFormat, job: Job, candidates: Sequence[Candidate], failures: Mapping[str, str]
-) -> Description:
-    """The source model's signature and golden values.
-
-    Raises:
-        ConversionFailed: the source model does not run.
-    """
-    if _is_served_as_it_is(form):
-        return _describe_artifact(job, candidates[0])
+def describe(job: Job, failures: Mapping[str, str]) -> Description:
+    """What the converter found out about the source model. Raises ConversionFailed if it does not run."""
     if DESCRIBE in failures:
         raise ConversionFailed(f"{job.source}: {failures[DESCRIBE]}")
     folder = Path(job.folder) / DESCRIBE
     document = json.loads((folder / DESCRIPTION_FILE).read_text())
-    return Description(
-        Signature.from_json(document["signature"]), load_golden(folder / FILE), document["versions"]
-    )
+    return Description(Signature.from_json(document["signature"]), folder / FILE, document["versions"])
 
 
-def check(candidate: Candidate, description: Description, tolerance: float) -> Candidate:
-    """The candidate with its parity, or with the reason why no runtime here runs it. Raises ParityError."""
-    if candidate.skipped:
-        return candidate
-    try:
-        parity = check_artifact(
-            candidate.format, candidate.path, description.signature, description.golden, tolerance
+def check(
+    candidates: Sequence[Candidate], job: Job, source: Description | None, tolerance: float, fast_start: str
+) -> list[Candidate]:
+    """The candidates with their trials, or the reasons why no runtime here runs them.
+
+    Without `source` they are models that are served as they are, and describe themselves.
+
+    Raises:
+        ParityError: one answers differently from its source.
+        PublishError: arguments that do not fit the model.
+    """
+
+    def tried(candidate: Candidate) -> Candidate:
+        if candidate.skipped:
+            return candidate
+        request = Request(
+            format=candidate.format,
+            path=str(candidate.path),
+            signature=source.signature if source else None,
+            golden=str(source.golden_file) if source else None,
+            inputs=job.inputs,
+            golden_inputs=job.golden_inputs,
+            tolerance=tolerance,
+            fast_start=fast_start if candidate.format == ONNX else "never",
         )
-    except (ArtifactRefused, InferenceFailed) as error:
-        return candidate._replace(skipped=str(error))
-    return candidate._replace(parity=parity)
+        try:
+            return candidate._replace(trial=try_artifact(request, candidate.path.parent))
+        except (ArtifactRefused, InferenceFailed) as error:
+            return candidate._replace(skipped=str(error))
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(tried, candidates))
 
 
 def table(candidates: Sequence[Candidate]) -> list[str]:
     """What became of each format, for people."""
     lines = ["", "  artifact          size    largest difference    tolerance"]
     for candidate in candidates:
-        if candidate.parity:
+        if candidate.trial:
             size = f"{candidate.path.stat().st_size:,}"
-            difference, tolerance = candidate.parity
+            difference, tolerance = candidate.trial.parity
             lines.append(f"  {candidate.path.name:12}{size:>10}    {difference:18.1e}    {tolerance:9.1e}")
         else:
             lines.append(f"  {candidate.format:12}   skipped: {candidate.skipped}")
@@ -195,28 +212,21 @@ def _artifact(candidate: Candidate) -> dict[str, Any]:
         "format": candidate.format,
         "precision": "fp32",
         "files": [{"path": candidate.path.name}],
-        "parity": candidate.parity._asdict() if candidate.parity else None,
+        "parity": candidate.trial.parity._asdict() if candidate.trial else None,
     }
 
 
-def _fast_start(
-    made: Sequence[Candidate],
-    folder: Path,
-    description: Description,
-    tolerance: float,
-    mode: str,
-    report: Callable[[str], None],
-) -> Variant | None:
-    """The fast-start variant of the ONNX artifact, see `publish.fast_start`. Raises PublishError with `always`."""
-    model = next((candidate.path for candidate in made if candidate.format == "onnx"), None)
-    if model is None and mode == "always":
-        raise PublishError("--fast-start always: only an ONNX artifact has a fast-start variant")
-    if model is None:
-        return None
-    variant, line = make_variant(model, folder, description.signature, description.golden, tolerance, mode)
-    if line:
-        report(line)
-    return variant
+def _add_variant(
+    candidate: Candidate, document: dict[str, Any], report: Callable[[str], None]
+) -> dict[str, Path]:
+    """Add the candidate's fast-start variant to the manifest, if it has one; returns its files."""
+    trial = candidate.trial
+    if trial and trial.line:
+        report(trial.line)
+    if not trial or not trial.variant:
+        return {}
+    document["artifacts"].append(trial.variant.artifact)
+    return trial.variant.files
 
 
 def _job(
@@ -257,56 +267,11 @@ def _is_served_as_it_is(form: SourceFormat) -> bool:
     return form.framework in form.targets
 
 
-def _describe_artifact(job: Job, artifact: Candidate) -> Description:
-    """A model that is served as it is describes itself; `inputs` may say that a fixed batch is any batch.
-
-    Raises:
-        ConversionFailed: no runtime here opens it, or runs it.
-    """
-    if artifact.skipped:
-        raise ConversionFailed(f"{job.source}: {artifact.skipped}")
-    try:
-        return _run_artifact(job, artifact)
-    except (ArtifactRefused, InferenceFailed) as error:
-        raise ConversionFailed(f"{job.source}: {error}") from error
-
-
-def _run_artifact(job: Job, artifact: Candidate) -> Description:
-    found = load_session(artifact.format, str(artifact.path)).signature
-    signature = _viewed(found, job.inputs)
-    given = load_given(Path(job.golden_inputs)) if job.golden_inputs else None
-    values = golden_inputs(signature.inputs, given)
-    return Description(signature, source_golden(artifact.format, artifact.path, signature, values), {})
-
-
-def load_given(path: Path) -> dict[str, Any]:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def _viewed(found: Signature, inputs: Sequence[TensorSpec]) -> Signature:
-    """The signature with the caller's `inputs`. Raises PublishError where they contradict the file."""
-    if not inputs:
-        return found
-    own = {spec.name: spec for spec in found.inputs}
-    for spec in inputs:
-        mine = own.get(spec.name)
-        if not mine or mine.datatype != spec.datatype or len(mine.shape) != len(spec.shape):
-            raise PublishError(
-                f"--input {spec.name}: the file has {', '.join(map(_described, found.inputs))}"
-            )
-    wanted = {spec.name: spec for spec in inputs}
-    viewed = tuple(wanted.get(spec.name, spec) for spec in found.inputs)
-    outputs = found.outputs
-    if all(spec.shape[:1] == (DYNAMIC,) for spec in viewed):
-        outputs = tuple(spec._replace(shape=(DYNAMIC, *spec.shape[1:])) for spec in outputs)
-    return Signature(viewed, outputs)
-
-
-def _described(spec: TensorSpec) -> str:
-    return f"{spec.name}:{spec.datatype}:{'x'.join(map(str, spec.shape))}"
+def _itself(artifact: Candidate) -> Description | None:
+    """The description of a model that is served as it is."""
+    if not artifact.trial:
+        return None
+    return Description(artifact.trial.signature, artifact.path.with_name(FILE), {})
 
 
 def _saved_model_files(source: Path, form: SourceFormat, folder: Path) -> dict[str, Path]:

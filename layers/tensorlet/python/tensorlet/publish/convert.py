@@ -1,24 +1,22 @@
 """Conversions, each in a process of its own: converters are heavy, talkative, and sometimes crash.
 
-The processes run `$TENSORLET_CONVERT_PYTHON`, which has the frameworks, and get no credentials.
+The processes run `$TENSORLET_CONVERT_PYTHON`, which has the frameworks, confined as `confine` says.
 """
 
 import json
 import os
-import re
-import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 from tensorlet.errors import ConversionFailed
+from tensorlet.publish.confine import ended, run_confined
 from tensorlet.publish.converters.job import JOB_FILE, REASON_FILE, Job
 
 DESCRIBE = "describe"  # the step that runs the source model: its signature and its golden values
 TIMEOUT_S = 900
-SECRETS = re.compile(r"AWS_|AZURE_|GOOGLE_|GCP_|.*(TOKEN|SECRET|PASSWORD|CREDENTIAL|API_?KEY)", re.IGNORECASE)
 # Frameworks greet, warn and count; what matters comes back as a file.
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -49,10 +47,6 @@ def convert_python(environ: Mapping[str, str] = os.environ) -> str:
     return sys.executable
 
 
-def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if not SECRETS.match(name)}
-
-
 def _run_step(converter: str, job: Job, step: str) -> None:
     """Raises ConversionFailed with the reason in one line."""
     folder = Path(job.folder) / step
@@ -61,26 +55,12 @@ def _run_step(converter: str, job: Job, step: str) -> None:
     python = convert_python()
     command = [python, "-m", f"tensorlet.publish.converters.{converter}", step, str(folder)]
     try:
-        done = subprocess.run(
-            command,
-            env=without_credentials(os.environ) | QUIET,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired:
+        # A module that the user names is the user's own code, and may need what it finds at home.
+        done = run_confined(command, folder, TIMEOUT_S, QUIET, own_home=job.module is None)
+    except TimeoutExpired:
         raise ConversionFailed(f"the converter did not finish in {TIMEOUT_S} s") from None
     except OSError as error:
         raise ConversionFailed(f"TENSORLET_CONVERT_PYTHON: cannot run {python}: {error.strerror}") from None
     if done.returncode:
-        raise ConversionFailed(_reason(done, folder / REASON_FILE))
-
-
-def _reason(done: "subprocess.CompletedProcess[bytes]", reason: Path) -> str:
-    if done.returncode < 0:
-        return f"the converter crashed ({signal.Signals(-done.returncode).name})"
-    if reason.is_file():
-        return reason.read_text()
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"the converter failed: {lines[-1] if lines else f'exit status {done.returncode}'}"
+        reason = folder / REASON_FILE
+        raise ConversionFailed(reason.read_text() if reason.is_file() else f"the converter {ended(done)}")

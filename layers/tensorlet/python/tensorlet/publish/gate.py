@@ -1,15 +1,19 @@
-"""The gate: an artifact is published only if it answers like its source, in the runtime that will serve it."""
+"""The gate: an artifact is published only if it answers like its source, in the runtime that will serve it.
 
+Files are opened here, so `trial` runs this in a process of its own.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tensorlet.errors import ParityError
-from tensorlet.publish.golden import Arrays, Golden
+from tensorlet.errors import ParityError, PublishError
+from tensorlet.publish.golden import Arrays, Golden, golden_inputs
 from tensorlet.runtimes import load_session
-from tensorlet.signature import Signature
+from tensorlet.signature import DYNAMIC, Signature, TensorSpec
 from tensorlet.tensors import Tensor
 
 
@@ -70,14 +74,48 @@ def compare(where: str, expected: npt.NDArray[Any], got: npt.NDArray[Any], toler
     return Parity(worst, allowed)
 
 
-def source_golden(format: str, path: Path, signature: Signature, inputs: Arrays) -> Golden:
-    """The answers of a model that is served as it is: the runtime's own."""
+def described_by_itself(
+    format: str, path: Path, inputs: Sequence[TensorSpec], given: Arrays | None
+) -> tuple[Signature, Golden]:
+    """A model that is served as it is: its signature, and the runtime's own answers to golden inputs.
+
+    `inputs` may say that a fixed batch is any batch.
+
+    Raises:
+        ArtifactRefused, InferenceFailed: no runtime here opens it, or runs it.
+        PublishError: `inputs` that contradict the file.
+    """
+    signature = _viewed(load_session(format, str(path)).signature, inputs)
+    values = golden_inputs(signature.inputs, given)
     answers = load_session(format, str(path), signature).infer(
-        {name: Tensor.from_numpy(array) for name, array in inputs.items()}
+        {name: Tensor.from_numpy(array) for name, array in values.items()}
     )
-    return Golden(inputs, {name: tensor.numpy() for name, tensor in answers.items()})
+    return signature, Golden(values, {name: tensor.numpy() for name, tensor in answers.items()})
 
 
 def _batches(signature: Signature, golden: Golden) -> list[slice]:
     """All rows, and the first alone where a model takes batches of any size."""
     return [slice(None), slice(0, 1)] if signature.batched else [slice(None)]
+
+
+def _viewed(found: Signature, inputs: Sequence[TensorSpec]) -> Signature:
+    """The signature with the caller's `inputs`. Raises PublishError where they contradict the file."""
+    if not inputs:
+        return found
+    own = {spec.name: spec for spec in found.inputs}
+    for spec in inputs:
+        mine = own.get(spec.name)
+        if not mine or mine.datatype != spec.datatype or len(mine.shape) != len(spec.shape):
+            raise PublishError(
+                f"--input {spec.name}: the file has {', '.join(map(_described, found.inputs))}"
+            )
+    wanted = {spec.name: spec for spec in inputs}
+    viewed = tuple(wanted.get(spec.name, spec) for spec in found.inputs)
+    outputs = found.outputs
+    if all(spec.shape[:1] == (DYNAMIC,) for spec in viewed):
+        outputs = tuple(spec._replace(shape=(DYNAMIC, *spec.shape[1:])) for spec in outputs)
+    return Signature(viewed, outputs)
+
+
+def _described(spec: TensorSpec) -> str:
+    return f"{spec.name}:{spec.datatype}:{'x'.join(map(str, spec.shape))}"

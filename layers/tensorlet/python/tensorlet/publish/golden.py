@@ -47,12 +47,17 @@ def save_golden(path: Path, golden: Golden) -> None:
 
 
 def load_golden(path: Path) -> Golden:
-    with np.load(path, allow_pickle=False) as arrays:
-        named = {key: arrays[key] for key in arrays.files}
+    named = load_arrays(path)
     return Golden(
         {key.removeprefix("input:"): array for key, array in named.items() if key.startswith("input:")},
         {key.removeprefix("output:"): array for key, array in named.items() if key.startswith("output:")},
     )
+
+
+def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of an .npz file, by name. Pickled ones are refused by NumPy."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _made_up(spec: TensorSpec, random: np.random.Generator) -> npt.NDArray[Any]:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tensorlet.publish.golden import FILE, Arrays, Golden, golden_inputs, save_golden
+from tensorlet.publish.golden import FILE, Arrays, Golden, golden_inputs, load_arrays, save_golden
 from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import FROM_NUMPY
 
@@ -73,12 +73,7 @@ def describe(
 
     A dimension of an output is dynamic where it follows the batch: it is found by running twice.
     """
-    given = None
-    if job.golden_inputs:
-        import numpy as np
-
-        with np.load(job.golden_inputs, allow_pickle=False) as arrays:
-            given = {name: arrays[name] for name in arrays.files}
+    given = load_arrays(Path(job.golden_inputs)) if job.golden_inputs else None
     values = golden_inputs(inputs, given)
     answers = call(values)
     single = call({name: array[:1] for name, array in values.items()}) if batched else answers
