@@ -5,6 +5,7 @@ Both ways into the runtime are held to the same tests: its C API, and its Python
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tensorlet.errors import ArtifactRefused, InferenceFailed
 from tensorlet.runtimes import load_session
 from tensorlet.runtimes.buffers import pointer
@@ -13,7 +14,26 @@ from tensorlet.runtimes.onnx_python import OnnxPythonSession
 from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import DATATYPES, Tensor, from_values
 
-from tests.models import ELEMENT_TYPES, identity, linear, linear_weights
+from tests.models import ELEMENT_TYPES, _model, identity, linear, linear_weights
+
+
+def gather(table):
+    """`row = table[index]`: an index beyond the table passes every signature."""
+    return _model(
+        [helper.make_node("Gather", ["table", "index"], ["row"])],
+        [helper.make_tensor_value_info("index", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("row", TensorProto.FLOAT, ["batch"])],
+        [numpy_helper.from_array(np.array(table, np.float32), "table")],
+    )
+
+
+def add_one():
+    return _model(
+        [helper.make_node("Add", ["x", "one"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch"])],
+        [numpy_helper.from_array(np.float32(1), "one")],
+    )
 
 
 @pytest.fixture(params=[OnnxSession, OnnxPythonSession])
@@ -71,21 +91,50 @@ def test_an_unknown_format_is_refused():
 
 
 def test_values_the_graph_cannot_take_are_the_callers_fault(open_session):
-    """A Gather index beyond its table passes every signature."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    from tests.models import _model
-
-    model = _model(
-        [helper.make_node("Gather", ["table", "index"], ["row"])],
-        [helper.make_tensor_value_info("index", TensorProto.INT64, ["batch"])],
-        [helper.make_tensor_value_info("row", TensorProto.FLOAT, ["batch"])],
-        [numpy_helper.from_array(np.zeros(3, np.float32), "table")],
-    )
-    session = open_session(model)
+    session = open_session(gather([0.0, 0.0, 0.0]))
 
     with pytest.raises(InferenceFailed, match="ONNX Runtime"):
         session.infer({"index": from_values("INT64", (1,), [99])})
+
+
+def test_a_refusal_leaves_the_next_run_alone(open_session):
+    session = open_session(gather([1.0, 2.0]))
+    right = {"index": from_values("INT64", (1,), [1])}
+    wrong = {"index": from_values("INT64", (1,), [99])}
+
+    for _ in range(3):
+        assert session.infer(right)["row"].tolist() == [2.0]
+        with pytest.raises(InferenceFailed, match="ONNX Runtime"):
+            session.infer(wrong)
+
+
+@pytest.mark.parametrize("model", [identity({"x": ("FP32", ["batch"])}), add_one()], ids=["identity", "sum"])
+def test_the_same_shapes_again_get_answers_of_their_own(open_session, model):
+    session = open_session(model)
+    (name,) = (spec.name for spec in session.signature.outputs)
+    first, *others = [session.infer({"x": from_values("FP32", (2,), [n, -n])})[name] for n in range(5)]
+
+    step = first.tolist()[0]
+    assert first.tolist() == [step, step]
+    assert [other.tolist() for other in others] == [[step + n, step - n] for n in range(1, 5)]
+
+
+def test_an_output_may_be_of_another_shape_for_other_values(open_session):
+    session = open_session(
+        _model(
+            [helper.make_node("NonZero", ["x"], ["where"])],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch"])],
+            [helper.make_tensor_value_info("where", TensorProto.INT64, [1, None])],
+            [],
+        )
+    )
+    found = [
+        session.infer({"x": from_values("FP32", (3,), values)})["where"]
+        for values in ([1, 0, 0], [0, 1, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 1])
+    ]
+
+    assert [tensor.shape for tensor in found] == [(1, 1), (1, 1), (1, 2), (1, 0), (1, 3), (1, 1)]
+    assert [tensor.tolist() for tensor in found] == [[0], [1], [1, 2], [], [0, 1, 2], [2]]
 
 
 def test_strings_of_any_bytes_go_through_the_c_api():

@@ -119,11 +119,21 @@ NARROW = bytes.fromhex(
 )
 
 
+SMALL_BYTES = 64 << 10  # tensors of a run that are copied sooner than described
+REMEMBERED_KINDS = 16  # of inputs, by session: batch sizes are the callers' choice
+
+_Kinds = tuple[tuple[Any, ...], ...]  # datatype and shape of each input
+
+
 class OnnxSession:
-    """An ONNX model; ONNX Runtime sessions are safe to run from several threads."""
+    """An ONNX model; ONNX Runtime sessions are safe to run from several threads.
+
+    It takes as long to describe small tensors to the runtime as to run a small model. So the second request of
+    its kind finds a run prepared by the first; `_idle` has those that no thread is using.
+    """
 
     def __init__(self, model: Any, signature: Signature | None, threads: int, prepack: bool = True):
-        api = self._api = load_api()
+        api = self.api = load_api()
         self._session = c_void_p()
         options = c_void_p()
         try:
@@ -140,39 +150,71 @@ class OnnxSession:
             api.ReleaseSessionOptions(options)
         self._inputs, self._input_names = _names(self.signature.inputs)
         self._outputs, self._output_names = _names(self.signature.outputs)
+        self._idle: dict[_Kinds, list[_PreparedRun]] = {}
+        self._keeps = True
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        api, specs = self._api, self.signature.outputs
+        kinds = tuple([inputs[name][:2] for name in self._inputs])  # datatypes and shapes
+        try:
+            run = self._idle[kinds].pop()  # atomic: no two threads get the same one
+        except (KeyError, IndexError):
+            outputs = self._run(inputs)
+            self._keep(kinds, inputs, outputs)
+            return outputs
+        try:
+            outputs = run.infer(inputs)
+        except _StatusError:  # the inputs are wrong, which this raises, or a shape depends on values
+            outputs = self._run(inputs)
+            self._keeps = False
+            return outputs
+        self._idle.setdefault(kinds, []).append(run)
+        return outputs
+
+    def _keep(self, kinds: _Kinds, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
+        """Prepare the next run over tensors like these, if they are small."""
+        tensors = [*inputs.values(), *outputs.values()]
+        plain = all(tensor.datatype != "BYTES" and tensor.data for tensor in tensors)
+        if not (self._keeps and plain and sum(tensor.size_bytes for tensor in tensors) <= SMALL_BYTES):
+            return
+        if len(self._idle) >= REMEMBERED_KINDS:
+            self._idle.clear()
+        ordered = {name: inputs[name] for name in self._inputs}
+        self._idle.setdefault(kinds, []).append(_PreparedRun(self, ordered, outputs))
+
+    def _run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A run over tensors of any kind and size."""
+        api, specs = self.api, self.signature.outputs
         feeds, results = (c_void_p * len(self._inputs))(), (c_void_p * len(specs))()
         try:
             held = [api.make_tensor(inputs[name], feeds, index) for index, name in enumerate(self._inputs)]
-            status = api.Run(
-                self._session,
-                None,
-                self._input_names,
-                feeds,
-                len(feeds),
-                self._output_names,
-                len(specs),
-                results,
-            )
+            status = api.Run(*self.arguments(feeds, results))
             del held  # the buffers under `feeds` had to live until here
             api.check(status)
             return {spec.name: api.read_tensor(results[index], spec) for index, spec in enumerate(specs)}
         except _StatusError as error:
             raise InferenceFailed(f"ONNX Runtime: {error}") from None
         finally:
-            for value in feeds:
-                api.ReleaseValue(value)  # null is fine
-            for value in results:
-                api.ReleaseValue(value)
+            api.release(feeds, results)
+
+    def arguments(self, feeds: Any, results: Any) -> tuple[Any, ...]:
+        """Those of `Run`, for arrays of OrtValues."""
+        return (
+            self._session,
+            None,
+            self._input_names,
+            feeds,
+            len(feeds),
+            self._output_names,
+            len(results),
+            results,
+        )
 
     def __del__(self) -> None:
         if getattr(self, "_session", None):
-            self._api.ReleaseSession(self._session)
+            self.api.ReleaseSession(self._session)
 
     def _open(self, model: Any, options: c_void_p) -> None:
-        api, session = self._api, byref(self._session)
+        api, session = self.api, byref(self._session)
         if isinstance(model, str):
             api.check(api.CreateSession(api.env, os.fsencode(model), options, session))
             return
@@ -180,7 +222,7 @@ class OnnxSession:
         api.check(api.CreateSessionFromArray(api.env, held.address, held.size_bytes, options, session))
 
     def _read_signature(self) -> Signature:
-        api = self._api
+        api = self.api
         return Signature(
             self._read_specs(api.SessionGetInputCount, api.SessionGetInputName, api.SessionGetInputTypeInfo),
             self._read_specs(
@@ -189,7 +231,7 @@ class OnnxSession:
         )
 
     def _read_specs(self, get_count: Any, get_name: Any, get_type: Any) -> tuple[TensorSpec, ...]:
-        api, session, count, specs = self._api, self._session, c_size_t(), []
+        api, session, count, specs = self.api, self._session, c_size_t(), []
         api.check(get_count(session, byref(count)))
         for index in range(count.value):
             text = c_void_p()
@@ -203,6 +245,36 @@ class OnnxSession:
             finally:
                 api.ReleaseTypeInfo(info)
         return tuple(specs)
+
+
+class _PreparedRun:
+    """A run over tensors in memory of its own: what is left to do is to copy the inputs in and the outputs out."""
+
+    def __init__(self, session: OnnxSession, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]):
+        self._api = session.api
+        self._held: list[Any] = []
+        self._feeds, self._inputs = self._own(inputs)
+        self._results, self._outputs = self._own(outputs)
+        self._arguments = session.arguments(self._feeds, self._results)
+
+    def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Raises _StatusError where the runtime refuses the values, or an output is of another shape than before."""
+        for name, own in self._inputs:
+            own.data[:] = memoryview(inputs[name].data).cast("B")
+        self._api.check(self._api.Run(*self._arguments))
+        return {name: Tensor(own.datatype, own.shape, bytes(own.data)) for name, own in self._outputs}
+
+    def _own(self, tensors: Mapping[str, Tensor]) -> tuple[Any, list[tuple[str, Tensor]]]:
+        """OrtValues for tensors like these, and the tensors that they are views of."""
+        values, owned = (c_void_p * len(tensors))(), []
+        for index, (name, tensor) in enumerate(tensors.items()):
+            own = tensor._replace(data=memoryview(bytearray(tensor.data)))
+            self._held.append(self._api.make_tensor(own, values, index))
+            owned.append((name, own))
+        return values, owned
+
+    def __del__(self) -> None:
+        self._api.release(self._feeds, self._results)
 
 
 def _names(specs: Sequence[TensorSpec]) -> tuple[list[str], Any]:
@@ -244,6 +316,12 @@ class _Api:
             message = self.GetErrorMessage(status).decode(errors="replace")
             self.ReleaseStatus(status)
             raise _StatusError(message.partition("\n")[0])
+
+    def release(self, *arrays: Any) -> None:
+        """Release all OrtValues of some arrays; null is fine."""
+        for values in arrays:
+            for value in values:
+                self.ReleaseValue(value)
 
     def make_tensor(self, tensor: Tensor, values: Any, index: int) -> Any:
         """Set `values[index]` to an OrtValue over the tensor's own buffer; returns what must live as long."""
