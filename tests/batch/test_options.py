@@ -36,7 +36,10 @@ def test_options_are_pinned_with_the_plan(bench: Bench):
     [
         ("{", "not JSON"),
         ("[]", "expected an object, got list"),
-        ('{"headers": true}', "unknown option 'headers', expected batch_rows, header, delimiter"),
+        (
+            '{"headers": true}',
+            "linear/_batch.json: unknown option 'headers', expected batch_rows, header, delimiter, input_filter",
+        ),
         ('{"header": 1}', "header: expected true, false or null, got 1"),
         ('{"delimiter": "::"}', "delimiter: expected one ASCII character"),
         ('{"delimiter": "."}', "delimiter: expected one ASCII character"),

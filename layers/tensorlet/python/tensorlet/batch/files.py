@@ -1,11 +1,11 @@
 """One file from the command line: no queue, no plan; what was written before is replaced."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 
-from tensorlet.batch.job import read_options
 from tensorlet.batch.keys import file_type, outputs, plain_etag
-from tensorlet.batch.options import Options
+from tensorlet.batch.options import Options, choose, read_options, texts_to_values
 from tensorlet.batch.report import Output, Report
 from tensorlet.batch.rows import UnreadableFile
 from tensorlet.batch.run import ProgressCallback, predict_file
@@ -21,14 +21,15 @@ def run_file(
     selector: str | None = None,
     output: str | None = None,
     progress: ProgressCallback | None = None,
+    flags: Mapping[str, str] | None = None,
 ) -> Report:
     """Predict every row of `input` into `output` (default: INPUT.out), failed rows and report beside it.
 
-    Both are a local path or an `s3://` URI; a `_batch.json` in the folder of `input` holds options for it.
-    A file that cannot be read gives a report with a `reason`.
+    Both are a local path or an `s3://` URI. Options are those of the file (see `read_options`) but for those in
+    `flags`, by name and as text. A file that cannot be read gives a report with a `reason`.
 
     Raises:
-        ModelNotFound, VersionNotFound, AliasNotFound, ModelUnavailable: there is no such model to run.
+        ModelNotFound, VersionNotFound, AliasNotFound, PrecisionNotFound, ModelUnavailable: no such model to run.
         ObjectNotFound: there is no such file.
         StorageUnavailable, Conflict: the storage failed, or the file changed while it was read.
     """
@@ -37,21 +38,21 @@ def run_file(
     results, base = split_location((output or f"{input}.out").removesuffix(".out"))
     names = outputs(base)
     names = names._replace(out=split_location(output)[1] if output else names.out)
-    loaded = service.model(model, selector)
     info = inputs.head(key)
-    report = Report(
-        key,
-        plain_etag(info.etag),
-        loaded.manifest.model,
-        loaded.manifest.version,
-        loaded.artifact.id,
-        loaded.artifact.files[0].sha256,
-    )
+    report = Report(key, plain_etag(info.etag))
     out, err = results.upload(names.out), results.upload(names.err)
     try:
+        options = read_options(inputs, info, Options(batch_rows=service.settings.batch_rows))
+        options = choose(texts_to_values(flags or {}), options, "flags")
+        loaded = service.model(model, selector, options.precision)
+        report = report._replace(
+            model=loaded.manifest.model,
+            model_version=loaded.manifest.version,
+            artifact=loaded.artifact.id,
+            artifact_sha256=loaded.artifact.files[0].sha256,
+        )
         kind = file_type(key)
         source = Source(inputs, info, kind.gzipped)
-        options = read_options(inputs, key, Options(batch_rows=service.settings.batch_rows))
         counts, head = predict_file(loaded, source, kind.format, options, out, err, progress)
         written = [Output(out.key, out.size_bytes, plain_etag(out.commit(None, head)))]
         if counts.rows_failed:

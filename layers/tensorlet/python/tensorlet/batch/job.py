@@ -19,7 +19,7 @@ from typing import NamedTuple
 import orjson
 
 from tensorlet.batch.keys import file_type, outputs, parse_model, plain_etag, plan_key
-from tensorlet.batch.options import Options, options_key, parse_options
+from tensorlet.batch.options import Options, read_options
 from tensorlet.batch.report import Output, Report
 from tensorlet.batch.rows import UnreadableFile
 from tensorlet.batch.run import ProgressCallback, predict_file
@@ -30,6 +30,7 @@ from tensorlet.errors import (
     ModelNotFound,
     ModelUnavailable,
     ObjectNotFound,
+    PrecisionNotFound,
     VersionNotFound,
 )
 from tensorlet.registry.store import ObjectInfo, Store
@@ -39,7 +40,14 @@ from tensorlet.serving.service import LoadedModel, ModelService
 ATTEMPTS = 10  # each lost one means that the input, or somebody else's output, has changed meanwhile
 
 # No retry helps: the reason goes into the report.
-REFUSALS = (UnreadableFile, ModelNotFound, VersionNotFound, AliasNotFound, ModelUnavailable)
+REFUSALS = (
+    UnreadableFile,
+    ModelNotFound,
+    VersionNotFound,
+    AliasNotFound,
+    PrecisionNotFound,
+    ModelUnavailable,
+)
 
 
 class Plan(NamedTuple):
@@ -165,7 +173,7 @@ class Job:
         try:
             return Plan.from_json(self.results.get(key).data)
         except ObjectNotFound:
-            plan = make_plan(self.service, self.inputs, self.key)
+            plan = make_plan(self.service, self.inputs, info)
         try:
             self.results.create(key, plan.to_json())
             return plan
@@ -187,24 +195,15 @@ class Job:
         self.results.replace(key, data, etag) if etag else self.results.create(key, data)
 
 
-def make_plan(service: ModelService, inputs: Store, key: str) -> Plan:
-    """What a run of this key would be now. Raises one of `REFUSALS`, StorageUnavailable."""
-    model, selector = parse_model(key)
-    kind = file_type(key)
-    options = read_options(inputs, key, Options(batch_rows=service.settings.batch_rows))
-    loaded = service.model(model, selector)
+def make_plan(service: ModelService, inputs: Store, info: ObjectInfo) -> Plan:
+    """What a run of this input would be now. Raises one of `REFUSALS`, StorageUnavailable."""
+    model, selector = parse_model(info.key)
+    kind = file_type(info.key)
+    options = read_options(inputs, info, Options(batch_rows=service.settings.batch_rows))
+    loaded = service.model(model, selector, options.precision)
     artifact = loaded.artifact
     version, digest = loaded.manifest.version, artifact.files[0].sha256
     return Plan(model, version, artifact.id, digest, kind.format, kind.gzipped, options)
-
-
-def read_options(inputs: Store, key: str, defaults: Options) -> Options:
-    """The options beside the file, if there are any. Raises UnreadableFile, StorageUnavailable."""
-    try:
-        stored = inputs.get(options_key(key))
-    except ObjectNotFound:
-        return defaults
-    return parse_options(stored.data, defaults)
 
 
 def load(service: ModelService, plan: Plan) -> LoadedModel:

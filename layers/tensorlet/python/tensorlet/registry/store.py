@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tensorlet.errors import Conflict, InvalidSetting, ObjectNotFound, StorageUnavailable
+from tensorlet.errors import Conflict, InvalidSetting, ObjectNotFound, PayloadTooLarge, StorageUnavailable
 
 if TYPE_CHECKING:
     from tensorlet.registry.upload import Upload
@@ -26,9 +26,12 @@ class StoredObject(NamedTuple):
 
 
 class ObjectInfo(NamedTuple):
+    """What is known of an object; `metadata` is what its writer said of it, which only `head` asks for."""
+
     key: str
     size_bytes: int
     etag: str
+    metadata: Mapping[str, str] = {}
 
 
 class Folder(NamedTuple):
@@ -48,13 +51,16 @@ class Store:
         self.backend = backend  # an obstore store
         self.uri = uri.rstrip("/")
 
-    def get(self, key: str) -> StoredObject:
-        """Raises ObjectNotFound."""
+    def get(self, key: str, limit_bytes: int | None = None) -> StoredObject:
+        """The object; of one that is larger than `limit_bytes` nothing is read.
+
+        Raises:
+            ObjectNotFound, PayloadTooLarge.
+        """
         import obstore
 
         with self.errors(key):
-            result = obstore.get(self.backend, key)
-            return StoredObject(result.bytes(), result.meta["e_tag"] or "")
+            return self._whole(key, obstore.get(self.backend, key), limit_bytes)
 
     def chunks(self, key: str) -> Iterator[bytes]:
         """The object in pieces of some megabytes, for one that need not be in memory as a whole.
@@ -66,15 +72,15 @@ class Store:
         with self.errors(key):
             yield from obstore.get(self.backend, key).stream(min_chunk_size=CHUNK_BYTES)
 
-    def get_if_changed(self, key: str, etag: str) -> StoredObject | None:
-        """The object, or None while it is still the one read under `etag`. Raises ObjectNotFound."""
+    def get_if_changed(self, key: str, etag: str, limit_bytes: int | None = None) -> StoredObject | None:
+        """The object, or None while it is still the one read under `etag`. Raises as `get`."""
         import obstore
         from obstore.exceptions import NotModifiedError
 
         with self.errors(key):
             try:
                 result = obstore.get(self.backend, key, options={"if_none_match": etag})
-                return StoredObject(result.bytes(), result.meta["e_tag"] or "")
+                return self._whole(key, result, limit_bytes)
             except NotModifiedError:
                 return None
 
@@ -107,8 +113,9 @@ class Store:
         import obstore
 
         with self.errors(key):
-            meta = obstore.head(self.backend, key)
-            return ObjectInfo(key, meta["size"], meta["e_tag"] or "")
+            found = obstore.get(self.backend, key, options={"head": True})
+            metadata = {str(name): str(value) for name, value in found.attributes.items()}
+            return ObjectInfo(key, found.meta["size"], found.meta["e_tag"] or "", metadata)
 
     def put(self, key: str, data: Any) -> str:
         """Write whatever was there before; returns the new ETag. `data` is bytes or a file path."""
@@ -206,6 +213,14 @@ class Store:
             pages = list(obstore.list(self.backend, prefix or None))
         infos = [ObjectInfo(o["path"], o["size"], o["e_tag"] or "") for page in pages for o in page]
         yield from sorted(infos)
+
+    def _whole(self, key: str, result: Any, limit_bytes: int | None) -> StoredObject:
+        size_bytes = result.meta["size"]
+        if limit_bytes is not None and size_bytes > limit_bytes:
+            raise PayloadTooLarge(
+                f"{self.uri}/{key}: expected at most {limit_bytes:,} bytes, got {size_bytes:,}"
+            )
+        return StoredObject(result.bytes(), result.meta["e_tag"] or "")
 
     def _replace_file(self, key: str, data: bytes, etag: str) -> str:
         """Compare-and-swap on a local file, which has no such operation: under a lock beside it."""
