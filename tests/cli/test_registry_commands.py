@@ -155,3 +155,24 @@ def publish_files(registry, folder: Path, files: dict[str, bytes]) -> None:
         "default_artifact": "onnx",
     }
     publish_version(registry, "large", document, {path: folder / path for path in files})
+
+
+def test_a_part_of_an_alias_can_be_moved_and_moved_back(tensorlet, digits):
+    tensorlet("alias", "digits", "live", 1)
+
+    assert tensorlet("alias", "digits", "live", 2, "--weight", "0.1").out == "digits@live → 1 90% + 2 10%\n"
+    assert "live → 1 90% + 2 10%" in tensorlet("models").out
+    assert tensorlet("alias", "digits", "live", "--rollback").out == "digits@live → 1\n"
+
+    header, back, canary, first = tensorlet("alias", "digits", "live", "--history").out.splitlines()
+    assert header.split() == ["TIME", "FROM", "TO", "WHY"]
+    assert back.split("  ")[-1].strip() == "rollback"
+    assert "1 90% + 2 10%" in canary
+    assert first.split()[1:3] == ["-", "1"]
+
+
+@pytest.mark.parametrize("weight", ["1.1", "-1", "much"])
+def test_a_share_that_cannot_be_is_wrong_usage(tensorlet, digits, weight):
+    outcome = tensorlet("alias", "digits", "live", 2, "--weight", weight)
+
+    assert outcome.status == 2 and "weight" in outcome.err

@@ -147,7 +147,19 @@ def _models(parser: ArgumentParser) -> None:
 def _alias(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name of the model")
     parser.add_argument("alias", metavar="ALIAS", help="`live` is the one that unversioned requests mean")
-    parser.add_argument("version", metavar="VERSION", type=_typed(_version))
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("version", metavar="VERSION", type=_typed(_version), nargs="?")
+    action.add_argument(
+        "--rollback", action="store_true", help="point it at what it was before its last change"
+    )
+    action.add_argument("--history", action="store_true", help="show every change, newest first")
+    parser.add_argument(
+        "--weight",
+        type=_typed(_share),
+        default=1.0,
+        metavar="SHARE",
+        help="give VERSION this part of the requests, from 0 to 1; those before it keep the rest (default: 1)",
+    )
     parser.add_argument(
         "--precision", default="", help="answer this alias in that precision of the version (int8, say)"
     )
@@ -233,6 +245,12 @@ def _port(text: str) -> int:
 
 def _count(text: str) -> int:
     return _integer(text, 1, 1024, "a number from 1 to 1024")
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not float(text) <= 1:
+        raise InvalidRequest(f"expected a number from 0 to 1, got {text!r}")
+    return float(text)
 
 
 def _integer(text: str, least: int, most: int, expected: str) -> int:

@@ -8,6 +8,7 @@ from tensorlet.cli.registries import registry_uri
 from tensorlet.cli.text import size, table
 from tensorlet.errors import ModelNotFound, TensorletError
 from tensorlet.registry.registry import Registry
+from tensorlet.registry.rollout import describe
 
 
 def run(arguments: Namespace) -> int:
@@ -90,15 +91,8 @@ def _model_row(model: dict[str, Any]) -> tuple[object, ...]:
         newest["version"],
         newest["created"] or "-",
         ", ".join(newest["formats"]) or "broken",
-        ", ".join(f"{alias} → {_targets(weights)}" for alias, weights in model["aliases"].items()),
+        ", ".join(f"{alias} → {describe(weights)}" for alias, weights in model["aliases"].items()),
     )
-
-
-def _targets(weights: dict[str, float]) -> str:
-    """`7`, or `7 90% + 8 10%` while a canary runs."""
-    if len(weights) == 1:
-        return next(iter(weights))
-    return " + ".join(f"{version} {weight:.0%}" for version, weight in weights.items())
 
 
 def _for_scripts(model: dict[str, Any]) -> dict[str, Any]:

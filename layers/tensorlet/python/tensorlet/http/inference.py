@@ -9,12 +9,14 @@ from tensorlet.http.message import Request
 from tensorlet.serving.service import LoadedModel, ModelService
 from tensorlet.tensors import Tensor
 
-PRECISION = "tensorlet-precision"  # the header that asks for an artifact of a precision, in every protocol
+# Headers for every protocol: the precision wanted, and whatever shall get the same version again in a canary release.
+PRECISION, KEY = "tensorlet-precision", "tensorlet-key"
 
 
 def requested(service: ModelService, request: Request, model: str, selector: str | None) -> LoadedModel:
-    """The model that the path and the precision header mean. Raises as `ModelService.model`."""
-    return service.model(model, selector, request.headers.get(PRECISION, ""))
+    """The model that the path and these headers mean. Raises as `ModelService.model`."""
+    headers = request.headers
+    return service.model(model, selector, headers.get(PRECISION, ""), headers.get(KEY, ""))
 
 
 def infer(

@@ -25,7 +25,10 @@ from tensorlet.registry.registry import (
     has_manifest,
     parse_aliases,
 )
+from tensorlet.registry.rollout import Weights, earlier, with_weight
 from tensorlet.registry.store import Store
+
+Change = dict[str, Any]  # an entry of an alias file's history
 
 CLAIM = ".claim"
 ATTEMPTS = 100  # each lost race means that somebody else has published
@@ -60,42 +63,47 @@ def publish_version(store: Store, model: str, document: Mapping[str, Any], files
     return version
 
 
-def set_alias(store: Store, model: str, alias: str, version: int, precision: str = "") -> None:
-    """Point `alias` of `model` at `version`, by compare-and-swap, and record it in the history.
+def set_alias(
+    store: Store, model: str, alias: str, version: int, precision: str = "", weight: float = 1.0
+) -> Weights:
+    """Give `version` the share `weight` of the requests for `alias` of `model`, by compare-and-swap.
 
-    With a `precision`, requests for this alias are answered in it unless they ask for another; without, what an
-    earlier call chose is forgotten.
+    The versions that it pointed at before share the rest; with a weight of 1 there is none. The change is recorded
+    in the history. With a `precision`, requests for this alias are answered in it unless they ask for another;
+    without, what an earlier call chose is forgotten.
 
     Raises:
-        InvalidRequest: an alias outside the grammar.
+        InvalidRequest: an alias outside the grammar, or a weight that cannot be.
         ModelNotFound, VersionNotFound, PrecisionNotFound: there is nothing to point at.
         Conflict: others kept changing the aliases.
     """
     check_name(alias, ALIAS_NAME, "alias")
     if version not in Registry([store]).versions(model):
         raise VersionNotFound(f"model {model!r} has no version {version}")
-    chosen = {"precision": precision} if precision else {}
     if precision:
         Registry([store]).release(model, version).manifest.artifact(precision=precision)
 
-    def point(aliases: Aliases) -> dict[str, Any]:
-        change = {
-            "time": now(),
-            "alias": alias,
-            "from": aliases.weights.get(alias),
-            "to": {str(version): 1.0},
-            **chosen,
-        }
-        settings = {other: of for other, of in aliases.settings.items() if other != alias}
-        if chosen:
-            settings[alias] = chosen
-        return {
-            "aliases": {**aliases.weights, alias: change["to"]},
-            **({"settings": settings} if settings else {}),
-            "history": [*aliases.history, change],
-        }
+    def point(aliases: Aliases) -> Change:
+        weights = with_weight(aliases.weights.get(alias, {}), version, weight)
+        return _change(aliases, alias, weights, precision)
 
-    _change_aliases(store, f"{model}/{ALIASES}", point)
+    return _change_aliases(store, model, alias, point)
+
+
+def roll_back(store: Store, model: str, alias: str, reason: str = "") -> Weights:
+    """Point `alias` of `model` at what it was before its last change, by one compare-and-swap.
+
+    Raises:
+        InvalidRequest: the alias has had one target only.
+        Conflict: others kept changing the aliases.
+    """
+
+    def back(aliases: Aliases) -> Change:
+        change = earlier(aliases.history, alias)
+        undone = _change(aliases, alias, change["to"], change.get("precision", ""))
+        return {**undone, "rollback": True, **({"reason": reason} if reason else {})}
+
+    return _change_aliases(store, model, alias, back)
 
 
 def check_name(name: str, grammar: Any, what: str) -> None:
@@ -132,16 +140,40 @@ def _claim_version(store: Store, model: str) -> int:
     raise Conflict(f"no version of {model!r} could be claimed in {ATTEMPTS} attempts")
 
 
-def _change_aliases(store: Store, key: str, change: Callable[[Aliases], dict[str, Any]]) -> None:
+def _change(aliases: Aliases, alias: str, weights: Weights, precision: str) -> Change:
+    """An entry of the history."""
+    change = {"time": now(), "alias": alias, "from": aliases.weights.get(alias), "to": dict(weights)}
+    return {**change, "precision": precision} if precision else change
+
+
+def _change_aliases(store: Store, model: str, alias: str, change: Callable[[Aliases], Change]) -> Weights:
+    """Make the change that `change` says of the aliases as they are; returns what the alias points at now."""
+    key = f"{model}/{ALIASES}"
     for _ in range(ATTEMPTS):
         try:
             current = parse_aliases(store.get(key))
         except ObjectNotFound:
             current = NO_ALIASES
-        document = json.dumps(change(current), indent=2).encode()
+        entry = change(current)
+        document = json.dumps(_changed(current, alias, entry), indent=2).encode()
         try:
             store.replace(key, document, current.etag) if current.etag else store.create(key, document)
-            return
+            return dict(entry["to"])
         except Conflict:
             continue
     raise Conflict(f"{key} kept changing in {ATTEMPTS} attempts")
+
+
+def _changed(aliases: Aliases, alias: str, entry: Change) -> dict[str, Any]:
+    """The alias file after one more change."""
+    settings = {name: dict(chosen) for name, chosen in aliases.settings.items()}
+    chosen = {name: value for name, value in settings.pop(alias, {}).items() if name != "precision"}
+    if "precision" in entry:
+        chosen["precision"] = entry["precision"]
+    if chosen:
+        settings[alias] = chosen
+    return {
+        "aliases": {**aliases.weights, alias: entry["to"]},
+        **({"settings": settings} if settings else {}),
+        "history": [*aliases.history, entry],
+    }

@@ -69,11 +69,15 @@ class State(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What a selector means: the version, until when that is trusted, and the precision that its alias prefers."""
+    """What a selector means: the version, until when that is trusted, and the precision that its alias prefers.
+
+    While several versions share an alias, `pick` says which one a caller gets; `version` is the one of most requests.
+    """
 
     version: int
     until: float
     precision: str
+    pick: Callable[[str], int] | None = None
 
 
 class ModelService:
@@ -92,23 +96,28 @@ class ModelService:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "ModelService":
-        return cls(Registry.open(settings.registry), settings)
+        return cls(_open_registry(settings), settings)
 
     def reconnect(self) -> None:
         """Open storage anew, with credentials as they are now, and forget what it said; loaded models stay."""
-        self.registry = Registry.open(self.settings.registry)
+        self.registry = _open_registry(self.settings)
         for known in (self._releases, self._choices, self._aliases):
             known.clear()
 
-    def model(self, name: str, selector: str | None = None, precision: str = "") -> LoadedModel:
+    def model(
+        self, name: str, selector: str | None = None, precision: str = "", caller: str = ""
+    ) -> LoadedModel:
         """The loaded model that `name` and a version, an alias or None mean now.
 
-        The `precision` asked for comes first, then the one of the alias, then the default artifact.
+        The `precision` asked for comes first, then the one of the alias, then the default artifact. While several
+        versions share the alias, the same `caller` gets the same one, and nobody in particular any.
 
         Raises:
             ModelNotFound, VersionNotFound, AliasNotFound, PrecisionNotFound, ArtifactRefused, StorageUnavailable.
         """
-        version, _, preferred = self._choice(name, selector)
+        version, _, preferred, pick = self._choice(name, selector)
+        if pick:
+            version = pick(caller)
         wanted = precision or preferred
         key = (name, version, self._variant(name, version, wanted) if wanted else DEFAULT)
         return self._loaded.get(key, lambda: self._load(key))
@@ -183,10 +192,13 @@ class ModelService:
         until = now + self.settings.alias_ttl_s
         try:
             choice = self._choose(name, selector, until)
-        except StorageUnavailable:
+        except (ArtifactRefused, StorageUnavailable) as error:
             if known is None:
                 raise
             choice = known._replace(until=until)
+            from tensorlet.telemetry import logger  # imported when a line is really written: 30 ms
+
+            logger().error("aliases not renewed", extra={"model": name, "reason": str(error)})
         except NotFound:
             self._choices.pop(key, None)
             raise
@@ -198,7 +210,8 @@ class ModelService:
         aliases = self.registry.aliases(name, self._aliases.get(name, NO_ALIASES))
         version = self.registry.choose(name, selector, aliases)
         self._aliases[name] = aliases  # only of models that exist, so that no caller can fill the memory
-        return Choice(version, until, aliases.precision(selector or DEFAULT_ALIAS))
+        alias = selector or DEFAULT_ALIAS
+        return Choice(version, until, aliases.precision(alias), _picker(aliases.weights.get(alias, {})))
 
     def _variant(self, name: str, version: int, precision: str) -> str:
         """The id of the artifact of a precision; DEFAULT for the default, which is then not loaded twice."""
@@ -234,6 +247,19 @@ class ModelService:
         # Kept here and not with the model: they outlive its eviction.
         statistics = self._statistics.setdefault((name, version), Statistics())
         return LoadedModel(release.manifest, artifact, session, statistics), artifact.size_bytes
+
+
+def _picker(weights: Mapping[str, float]) -> Callable[[str], int] | None:
+    """Who gets which version, where there is more than one."""
+    if len(weights) < 2:
+        return None
+    from tensorlet.registry.rollout import picker  # few aliases are shared
+
+    return picker(weights)
+
+
+def _open_registry(settings: Settings) -> Registry:
+    return Registry.open(settings.registry, settings.trusted_keys, settings.alias_serials)
 
 
 def open_artifact(release: Release, artifact: Artifact, threads: int) -> InferenceSession:
