@@ -2,6 +2,7 @@
 
 import pytest
 from tensorlet.errors import Conflict
+from tensorlet.registry import upload as upload_module
 from tensorlet.registry.store import Store, open_store
 from tensorlet.registry.upload import PART_BYTES, Upload
 
@@ -96,3 +97,44 @@ def test_a_range_is_that_of_the_etag_or_a_conflict(any_store):
     any_store.replace("m/a.csv", b"abcdefghij", old)
     with pytest.raises(Conflict):
         any_store.read("m/a.csv", 2, 5, old)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param([3, 5], id="small ones are streamed together"),
+        pytest.param([3, 11 * MIB, 2 * MIB, 10 * MIB, 7], id="large ones are copied"),
+    ],
+)
+def test_objects_are_appended_as_if_their_bytes_were_written(any_store, sizes):
+    pieces = [bytes([n + 1]) * size for n, size in enumerate(sizes)]
+    writing = Upload(any_store, "m/a.out")
+    writing.write(b"-" * 6)
+    for n, piece in enumerate(pieces):
+        any_store.put(f"parts/{n}", piece)
+        writing.append(f"parts/{n}", len(piece))
+
+    writing.commit("", b"header")
+
+    assert read(any_store, "m/a.out") == b"header" + b"".join(pieces)
+    assert writing.size_bytes == 6 + sum(sizes)
+
+
+@pytest.mark.stack
+def test_s3_copies_what_is_large_in_ranges(s3, bucket, monkeypatch):
+    """The bytes do not come through us: only what fills a part of the least size is read."""
+    monkeypatch.setattr(upload_module, "COPY_BYTES", 6 * MIB)
+    store = open_store(f"s3://{bucket}/results")
+    piece = bytes(range(256)) * (21 * MIB // 256)
+    store.put("parts/0", piece)
+    read_bytes = []
+    monkeypatch.setattr(
+        Store, "get_range", lambda self, key, start, end: read_bytes.append(end - start) or piece[start:end]
+    )
+
+    writing = Upload(store, "m/a.out")
+    writing.append("parts/0", len(piece))
+    writing.commit("")
+
+    assert sum(read_bytes) == PART_BYTES
+    assert read(store, "m/a.out") == piece

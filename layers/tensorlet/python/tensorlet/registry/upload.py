@@ -17,6 +17,10 @@ from tensorlet.errors import Conflict, StorageUnavailable
 from tensorlet.registry.store import Store
 
 PART_BYTES = 5 << 20  # the least that S3 takes; with at most 10,000 parts: objects of up to 48 GiB
+COPY_BYTES = (
+    256 << 20
+)  # S3 copies up to 5 GiB at once, but several smaller ranges side by side are done sooner
+COPIES = 8
 
 
 class Upload:
@@ -39,6 +43,21 @@ class Upload:
         self._rest += data[room:]
         while len(self._rest) >= self._part_bytes:
             self._send(self._part_bytes)
+
+    def append(self, key: str, size_bytes: int) -> None:
+        """Append another object of the same store, which does not change; S3 copies by itself what is large.
+
+        Raises ObjectNotFound, StorageUnavailable.
+        """
+        room = self._part_bytes - len(self._first)
+        if self._rest:
+            room += self._part_bytes - len(self._rest)
+        streamed = room if size_bytes - room >= self._part_bytes else size_bytes
+        for start in range(0, streamed, self._part_bytes):
+            self.write(bytes(self.store.get_range(key, start, min(streamed, start + self._part_bytes))))
+        if streamed < size_bytes:
+            self.size_bytes += size_bytes - streamed
+            self._begin().copy(key, streamed, size_bytes)
 
     def commit(self, etag: str | None, head: bytes = b"") -> str:
         """Make the object visible, with `head` in place of the first bytes written; returns its ETag.
@@ -65,16 +84,23 @@ class Upload:
                 self._parts.abort()
 
     def _send(self, size_bytes: int) -> None:
+        self._begin().append(bytes(self._rest[:size_bytes]))
+        del self._rest[:size_bytes]
+
+    def _begin(self) -> "Parts":
         if self._parts is None:
             self._parts = _parts(self.store, self.key, self._part_bytes)
-        self._parts.append(bytes(self._rest[:size_bytes]))
-        del self._rest[:size_bytes]
+        return self._parts
 
 
 class Parts(Protocol):
     """Where the second and all later parts go until the first one follows, and with it the condition."""
 
     def append(self, part: bytes) -> None: ...
+
+    def copy(self, key: str, start: int, end: int) -> None:
+        """Append a range of another object."""
+        ...
 
     def commit(self, first: bytes, etag: str | None) -> str: ...
 
@@ -104,6 +130,9 @@ class MemoryParts:
     def append(self, part: bytes) -> None:
         self.parts.append(part)
 
+    def copy(self, key: str, start: int, end: int) -> None:
+        self.append(bytes(self.store.get_range(key, start, end)))
+
     def commit(self, first: bytes, etag: str | None) -> str:
         return _put(self.store, self.key, b"".join([first, *self.parts]), etag)
 
@@ -130,6 +159,10 @@ class FileParts:
     def append(self, part: bytes) -> None:
         with self.store.errors(self.key):
             self.file.write(part)
+
+    def copy(self, key: str, start: int, end: int) -> None:
+        for first in range(start, end, PART_BYTES):
+            self.append(bytes(self.store.get_range(key, first, min(end, first + PART_BYTES))))
 
     def commit(self, first: bytes, etag: str | None) -> str:
         try:
@@ -161,21 +194,33 @@ class FileParts:
 
 
 class S3Parts:
-    """A multipart upload, one part on its way while the next one is made."""
+    """A multipart upload, one part on its way while the next one is made, and some copied meanwhile."""
 
     def __init__(self, store: Store, key: str):
         self.store = store
         self.key = key
         self.target = s3_location(store, key)
         self.sender = ThreadPoolExecutor(1)
+        self.copier = ThreadPoolExecutor(COPIES)
         self.sent: list[Future[dict[str, Any]]] = []
+        self.last: Future[dict[str, Any]] | None = None  # of those that hold memory
         with _s3_errors(store, key):
             self.id = s3_client().create_multipart_upload(**self.target)["UploadId"]
 
     def append(self, part: bytes) -> None:
-        if self.sent:
-            self._wait(self.sent[-1])
-        self.sent.append(self.sender.submit(self._upload, len(self.sent) + 2, part))
+        if self.last:
+            self._wait(self.last)
+        self.last = self.sender.submit(self._upload, len(self.sent) + 2, part)
+        self.sent.append(self.last)
+
+    def copy(self, key: str, start: int, end: int) -> None:
+        """Parts of `COPY_BYTES`; the rest goes with the last one, so that none is smaller than S3 takes."""
+        source = s3_location(self.store, key)
+        while start < end:
+            size = COPY_BYTES if end - start >= 2 * COPY_BYTES else end - start
+            number = len(self.sent) + 2
+            self.sent.append(self.copier.submit(self._copy, number, source, start, start + size))
+            start += size
 
     def commit(self, first: bytes, etag: str | None) -> str:
         condition = {} if etag is None else {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
@@ -184,17 +229,31 @@ class S3Parts:
             done = s3_client().complete_multipart_upload(
                 **self.target, UploadId=self.id, MultipartUpload={"Parts": parts}, **condition
             )
-        self.sender.shutdown()
+        self._shutdown()
         return str(done["ETag"])
 
     def abort(self) -> None:
-        self.sender.shutdown()
+        self._shutdown()
         with _s3_errors(self.store, self.key):
             s3_client().abort_multipart_upload(**self.target, UploadId=self.id)
 
     def _upload(self, number: int, part: bytes) -> dict[str, Any]:
         sent = s3_client().upload_part(**self.target, UploadId=self.id, PartNumber=number, Body=part)
         return {"PartNumber": number, "ETag": sent["ETag"]}
+
+    def _copy(self, number: int, source: dict[str, str], start: int, end: int) -> dict[str, Any]:
+        done = s3_client().upload_part_copy(
+            **self.target,
+            UploadId=self.id,
+            PartNumber=number,
+            CopySource=source,
+            CopySourceRange=f"bytes={start}-{end - 1}",
+        )
+        return {"PartNumber": number, "ETag": done["CopyPartResult"]["ETag"]}
+
+    def _shutdown(self) -> None:
+        for pool in (self.sender, self.copier):
+            pool.shutdown(cancel_futures=True)
 
     def _wait(self, part: "Future[dict[str, Any]]") -> None:
         with _s3_errors(self.store, self.key):
