@@ -1,18 +1,21 @@
 """One pass over one file: read rows, predict them, write predictions and the rows that failed."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
 
-from tensorlet.batch.formats import FORMATS
+from tensorlet.batch.formats import FORMATS, Writer
 from tensorlet.batch.options import Options
 from tensorlet.batch.predict import Predictions, predict
-from tensorlet.batch.rows import regroup
+from tensorlet.batch.rows import Rows, UnreadableFile, regroup
 from tensorlet.batch.source import Source
 from tensorlet.registry.upload import Upload
 from tensorlet.serving.service import LoadedModel
+
+NOT_SPLITTABLE = "not_splittable"  # how the reason begins when a file is too long and cannot be cut
 
 
 class Progress(NamedTuple):
@@ -40,8 +43,13 @@ def predict_file(
     out: Upload,
     err: Upload,
     progress: ProgressCallback | None = None,
+    lead: int = 0,
+    first_row: int = 0,
 ) -> tuple[Counts, bytes]:
     """Write the predictions of every row to `out` and the failed rows to `err`; memory does not grow with the file.
+
+    The first `lead` rows of `source` only bring reader and writer to where they stand in the middle of a file; the
+    row after them is the file's row `first_row`.
 
     Returns the counts, and the bytes that take the place of the first ones of `out`. Nothing is committed.
 
@@ -53,12 +61,15 @@ def predict_file(
         zlib.compressobj(wbits=31) if source.gzipped else None
     )  # its header has no time: same bytes each run
     blocks, writer = FORMATS[format].open(source, model.signature, options)
+    if lead:
+        leading, blocks = _divide(blocks, lead)
+        _begin(model, leading, writer)
     rows_in = rows_failed = 0
     for rows in regroup(blocks, options.batch_rows):
         predictions = predict(model, rows)
         data = writer.encode(predictions)
         out.write(pack.compress(data) if pack else data)
-        err.write(_failed_rows(predictions, rows_in))
+        err.write(_failed_rows(predictions, first_row + rows_in))
         rows_in += predictions.size
         rows_failed += len(predictions.failures)
         if progress:
@@ -68,6 +79,34 @@ def predict_file(
     if pack:
         out.write(pack.flush())
     return Counts(rows_in, rows_failed), writer.head()
+
+
+def _divide(blocks: Iterator[Rows], count: int) -> tuple[list[Rows], Iterator[Rows]]:
+    """The first `count` rows, and an iterator over all others."""
+    first: list[Rows] = []
+    for rows in blocks:
+        if rows.size > count:
+            return [*first, rows.part(0, count)], chain([rows.part(count, rows.size)], blocks)
+        first.append(rows)
+        count -= rows.size
+        if not count:
+            break
+    return first, blocks
+
+
+def _begin(model: LoadedModel, leading: list[Rows], writer: Writer) -> None:
+    """Have the writer write, for nobody, until it has seen a prediction: by then it has settled header and widths.
+
+    Raises:
+        UnreadableFile: there was none.
+    """
+    for rows in regroup(leading, 1):  # one by one: no more than needed, of a slow model
+        predictions = predict(model, rows)
+        writer.encode(predictions)
+        if predictions.outputs:
+            return
+    count = sum(rows.size for rows in leading)
+    raise UnreadableFile(f"{NOT_SPLITTABLE}: none of its first {count} rows can be predicted")
 
 
 def _failed_rows(predictions: Predictions, start: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tensorlet.batch.rows import UnreadableFile
@@ -75,6 +75,33 @@ class Source:
                 raise UnreadableFile(f"a line is longer than {RECORD_BYTES >> 20} MiB")
         if tail:
             yield tail
+
+
+class Excerpt(Source):
+    """Some ranges of an object one after the other, after a `head` of our own, as if that were the file."""
+
+    def __init__(
+        self, store: Store, info: ObjectInfo, ranges: Sequence[tuple[int, int]], head: bytes = b""
+    ) -> None:
+        size_bytes = len(head) + sum(end - start for start, end in ranges)
+        super().__init__(store, info._replace(size_bytes=size_bytes))
+        self._whole = Source(store, info)
+        self._ranges = ranges
+        self._head = head
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Bytes `start` to `end` (exclusive) of the excerpt; without a copy if they lie in one range."""
+        end = min(end, self.info.size_bytes)
+        pieces = [memoryview(self._head)[start : max(start, end)]]
+        offset = len(self._head)  # in the excerpt, of the range at hand
+        for first, last in self._ranges:
+            low, high = max(start, offset), min(end, offset + last - first)
+            if low < high:
+                pieces.append(self._whole.view(first + low - offset, first + high - offset))
+            offset += last - first
+        self.bytes_read += sum(map(len, pieces))
+        pieces = [piece for piece in pieces if piece]
+        return pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
 
 
 def without_bom(chunks: Iterator[bytes]) -> Iterator[bytes]:
