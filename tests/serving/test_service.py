@@ -29,13 +29,13 @@ class CountingStore(Store):
         self.reads: list[str] = []
         self.down = False
 
-    def get(self, key):
+    def get(self, key, limit_bytes=None):
         self._read(key)
-        return super().get(key)
+        return super().get(key, limit_bytes)
 
-    def get_if_changed(self, key, etag):
+    def get_if_changed(self, key, etag, limit_bytes=None):
         self._read(key)
-        return super().get_if_changed(key, etag)
+        return super().get_if_changed(key, etag, limit_bytes)
 
     def _read(self, key: str) -> None:
         if self.down:

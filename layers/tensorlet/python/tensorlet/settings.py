@@ -32,6 +32,8 @@ class Settings(NamedTuple):
     docs: bool = False
     cors_origin: str = ""
     preload: tuple[tuple[str, str | None], ...] = ()
+    trusted_keys: str = ""
+    alias_serials: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -114,6 +116,14 @@ def _models(text: str) -> tuple[tuple[str, str | None], ...]:
             raise ValueError(f"expected NAME or NAME@VERSION|ALIAS, by commas, got {text!r}")
         models.append((name, selector or None))
     return tuple(models)
+
+
+def _serials(text: str) -> tuple[tuple[str, int], ...]:
+    """`NAME=NUMBER,...`"""
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    if not all(name and number.isdecimal() and len(number) < 19 for name, _, number in pairs):
+        raise ValueError(f"expected NAME=NUMBER, by commas, got {text!r}")
+    return tuple((name, int(number)) for name, _, number in pairs)
 
 
 MIB = 1 << 20
@@ -218,5 +228,19 @@ SETTINGS: dict[str, Setting] = {
         _models,
         "Models (`NAME`, `NAME@VERSION` or `NAME@ALIAS`, by commas) loaded when the function starts, or before its"
         " SnapStart snapshot, and not by the first request for them.",
+    ),
+    "trusted_keys": Setting(
+        "TENSORLET_TRUSTED_KEYS",
+        "",
+        _text,
+        "Public keys (Ed25519 or ECDSA P-256), by commas: PEM, the base64 in it, or a file of PEM. Set: a version is"
+        " loaded, and an alias believed, only if one of them signed it; see [trust.md](trust.md).",
+    ),
+    "alias_serials": Setting(
+        "TENSORLET_ALIAS_SERIALS",
+        "",
+        _serials,
+        "`NAME=NUMBER` by commas: the lowest serial number believed of a model's signed aliases, so that no older"
+        " ones can be put back.",
     ),
 }

@@ -11,6 +11,7 @@ from tensorlet.signature import Signature
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"  # beside it, see `registry.trust`
 
 
 class ArtifactFile(NamedTuple):
@@ -67,7 +68,7 @@ class Manifest(NamedTuple):
                 default_artifact=str(document["default_artifact"]),
                 document=document,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise ArtifactRefused(f"manifest is not valid: {type(error).__name__}: {error}") from error
 
     @property

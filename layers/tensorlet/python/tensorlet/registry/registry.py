@@ -5,18 +5,24 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tensorlet.errors import (
     AliasNotFound,
     ArtifactRefused,
+    DigestMismatch,
     InvalidSetting,
     ModelNotFound,
     ObjectNotFound,
+    PayloadTooLarge,
+    Unsigned,
     VersionNotFound,
 )
-from tensorlet.registry.manifest import MANIFEST, ArtifactFile, Manifest
+from tensorlet.registry.manifest import MANIFEST, SIGNATURE, ArtifactFile, Manifest
 from tensorlet.registry.store import Store, StoredObject, open_store
+
+if TYPE_CHECKING:
+    from tensorlet.registry.trust import Trust
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 ALIAS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
@@ -24,6 +30,7 @@ VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 ALIASES = "aliases.json"
 DEFAULT_ALIAS = "live"
+DOCUMENT_BYTES = 16 << 20  # most that is read of a manifest, of its signature, or of the aliases
 
 
 class Release(NamedTuple):
@@ -40,14 +47,16 @@ class Release(NamedTuple):
         """The bytes of one file, as a buffer, once their SHA-256 is the one in the manifest.
 
         Raises:
-            ArtifactRefused: the file is missing, or is not the one that was published.
+            DigestMismatch: the file is missing, or is not the one that was published.
         """
         from hashlib import sha256
 
         try:
-            data = self.store.get(f"{self.name}/{file.path}").data
+            data = self.store.get(f"{self.name}/{file.path}", file.size_bytes).data
         except ObjectNotFound:
             raise self._missing(file) from None
+        except PayloadTooLarge as error:
+            raise DigestMismatch(f"{self.name}/{file.path}: {error}") from None
         self._check(file, sha256(data))
         return data
 
@@ -73,9 +82,12 @@ class Release(NamedTuple):
     def _each_chunk(self, file: ArtifactFile, use: Callable[[bytes], Any]) -> None:
         from hashlib import sha256
 
-        digest = sha256()
+        digest, size_bytes = sha256(), 0
         try:
             for chunk in self.store.chunks(f"{self.name}/{file.path}"):
+                size_bytes += len(chunk)
+                if size_bytes > file.size_bytes:
+                    break  # it is another file, and may have no end
                 digest.update(chunk)
                 use(chunk)
         except ObjectNotFound:
@@ -84,12 +96,12 @@ class Release(NamedTuple):
 
     def _check(self, file: ArtifactFile, digest: Any) -> None:
         if digest.hexdigest() != file.sha256:
-            raise ArtifactRefused(
+            raise DigestMismatch(
                 f"{self.name}/{file.path}: expected sha256 {file.sha256}, got {digest.hexdigest()}"
             )
 
-    def _missing(self, file: ArtifactFile) -> ArtifactRefused:
-        return ArtifactRefused(f"{self.name}/{file.path}: the file is missing from the registry")
+    def _missing(self, file: ArtifactFile) -> DigestMismatch:
+        return DigestMismatch(f"{self.name}/{file.path}: the file is missing from the registry")
 
 
 class Aliases(NamedTuple):
@@ -102,6 +114,8 @@ class Aliases(NamedTuple):
     history: list[dict[str, Any]]
     etag: str
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    document: Mapping[str, Any] = MappingProxyType({})  # the whole of it
+    serial: int = 0  # of signed aliases that were checked: higher with each change
 
     def version(self, alias: str) -> int | None:
         """The version an alias points at: the one of the greatest weight, the newer one of equals."""
@@ -117,18 +131,32 @@ NO_ALIASES = Aliases({}, [], "")
 
 
 class Registry:
-    """One or more stores, looked up in order; reads only. Nothing is remembered between calls."""
+    """One or more stores, looked up in order; reads only. Nothing is remembered between calls.
 
-    def __init__(self, stores: Sequence[Store]):
+    With `trust`, only manifests and aliases are believed that one of its keys has signed.
+    """
+
+    def __init__(self, stores: Sequence[Store], trust: "Trust | None" = None):
         self.stores = stores
+        self.trust = trust
 
     @classmethod
-    def open(cls, uris: str) -> "Registry":
-        """`uris` as in TENSORLET_REGISTRY: one or more, separated by commas. Raises InvalidSetting."""
+    def open(
+        cls, uris: str, trusted_keys: str = "", alias_serials: Sequence[tuple[str, int]] = ()
+    ) -> "Registry":
+        """The settings TENSORLET_REGISTRY, TENSORLET_TRUSTED_KEYS and TENSORLET_ALIAS_SERIALS.
+
+        Raises:
+            InvalidSetting: no URI, or one that names no store; what is no public key.
+        """
         stores = [open_store(uri.strip()) for uri in uris.split(",") if uri.strip()]
         if not stores:
             raise InvalidSetting("TENSORLET_REGISTRY: expected one or more URIs, got nothing")
-        return cls(stores)
+        if not trusted_keys:
+            return cls(stores)
+        from tensorlet.registry.trust import Trust  # only where somebody asks for it
+
+        return cls(stores, Trust.from_settings(trusted_keys, alias_serials))
 
     def models(self) -> list[str]:
         """The names of all models that have a version."""
@@ -149,25 +177,41 @@ class Registry:
         return sorted(found)
 
     def aliases(self, model: str, known: Aliases = NO_ALIASES) -> Aliases:
-        """The aliases of `model`, by a conditional read against the `known` ones; none is no error."""
+        """The aliases of `model`, by a conditional read against the `known` ones; none is no error.
+
+        Raises:
+            ArtifactRefused: what is there is no file of aliases, or not one that is trusted.
+        """
         for store in self.stores:
-            key = f"{model}/{ALIASES}"
             try:
-                stored = store.get_if_changed(key, known.etag) if known.etag else store.get(key)
+                stored = get_document(store, f"{model}/{ALIASES}", known.etag)
             except ObjectNotFound:
                 continue
-            return known if stored is None else parse_aliases(stored)
+            if stored is None:
+                return known
+            aliases = parse_aliases(stored)
+            if self.trust:
+                serial = self.trust.check_aliases(model, aliases.document, known.serial)
+                return aliases._replace(serial=serial)
+            return aliases
         return NO_ALIASES
 
     def release(self, model: str, version: int) -> Release:
-        """One version. Raises ModelNotFound or VersionNotFound."""
+        """One version.
+
+        Raises:
+            ModelNotFound, VersionNotFound.
+            ArtifactRefused: what is there is no manifest of it, or not one that is trusted.
+        """
         check_model_name(model)
         for store in self.stores:
             try:
-                stored = store.get(f"{model}/{version}/{MANIFEST}")
+                data = read_document(store, f"{model}/{version}/{MANIFEST}")
             except ObjectNotFound:
                 continue
-            manifest = parse_manifest(stored)
+            if self.trust:
+                self.trust.check_manifest(model, version, data, read_signature(store, f"{model}/{version}"))
+            manifest = parse_manifest(data)
             if (manifest.model, manifest.version) != (model, version):
                 raise ArtifactRefused(
                     f"{model}/{version}: its manifest is that of {manifest.model}/{manifest.version}"
@@ -180,8 +224,10 @@ class Registry:
     def choose(self, model: str, selector: str | None, aliases: Aliases) -> int:
         """The version that `selector` means: digits, an alias, or None for alias `live`, else the highest.
 
+        Where keys are set there is no highest version: whoever may delete files could choose it.
+
         Raises:
-            ModelNotFound, VersionNotFound, AliasNotFound.
+            ModelNotFound, VersionNotFound, AliasNotFound, Unsigned.
         """
         check_model_name(model)
         if selector and selector.isdecimal():
@@ -196,6 +242,8 @@ class Registry:
             raise ModelNotFound(f"model {model!r} is not in the registry")
         if selector:
             raise AliasNotFound(f"model {model!r} has no alias {selector[:64]!r}")
+        if self.trust:
+            raise Unsigned(f"{model}/{ALIASES}: there is no signed alias {DEFAULT_ALIAS!r}; name a version")
         return versions[-1]
 
     def resolve(self, model: str, selector: str | None = None) -> Release:
@@ -215,22 +263,63 @@ def parse_aliases(stored: StoredObject) -> Aliases:
     try:
         document = json.loads(bytes(stored.data))
         weights = {
-            str(alias): {str(int(version)): float(weight) for version, weight in versions.items()}
+            str(alias): {_version(version): _weight(weight) for version, weight in versions.items()}
             for alias, versions in document["aliases"].items()
         }
         settings = {str(alias): dict(chosen) for alias, chosen in document.get("settings", {}).items()}
-        return Aliases(weights, list(document["history"]), stored.etag, settings)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return Aliases(weights, list(document["history"]), stored.etag, settings, document)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ArtifactRefused(f"{ALIASES} is not valid: {type(error).__name__}: {error}") from error
 
 
-def parse_manifest(stored: StoredObject) -> Manifest:
+def _version(text: str) -> str:
+    if not VERSION_NUMBER.fullmatch(text):
+        raise ValueError(f"expected a version, got {text[:32]!r}")
+    return text
+
+
+def _weight(weight: Any) -> float:
+    if not 0 <= float(weight) <= 1:  # nor is NaN
+        raise ValueError(f"expected a weight from 0 to 1, got {str(weight)[:32]}")
+    return float(weight)
+
+
+def parse_manifest(data: bytes) -> Manifest:
     """Raises ArtifactRefused."""
     try:
-        document = json.loads(bytes(stored.data))
-    except ValueError as error:
+        document = json.loads(data)
+    except (RecursionError, ValueError) as error:
         raise ArtifactRefused(f"{MANIFEST} is not valid: {error}") from error
     return Manifest.from_json(document)
+
+
+def get_document(store: Store, key: str, etag: str = "") -> StoredObject | None:
+    """A manifest, its signature or the aliases; None while it is still the one read under `etag`.
+
+    Raises:
+        ObjectNotFound.
+        ArtifactRefused: it is larger than any of them can be.
+    """
+    try:
+        if etag:
+            return store.get_if_changed(key, etag, DOCUMENT_BYTES)
+        return store.get(key, DOCUMENT_BYTES)
+    except PayloadTooLarge as error:
+        raise ArtifactRefused(str(error)) from None
+
+
+def read_document(store: Store, key: str) -> bytes:
+    """The bytes of a manifest, its signature or the aliases. Raises as `get_document`."""
+    stored = get_document(store, key)
+    return bytes(stored.data) if stored else b""
+
+
+def read_signature(store: Store, folder: str) -> bytes | None:
+    """The signature beside the manifest of a version, None where there is none."""
+    try:
+        return read_document(store, f"{folder}/{SIGNATURE}")
+    except ObjectNotFound:
+        return None
 
 
 def has_manifest(store: Store, version: str) -> bool:

@@ -8,15 +8,14 @@ Imported only where keys are set. docs/trust.md says what this protects against,
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tensorlet.errors import InvalidSignature, Replayed
 from tensorlet.registry.attestation import ALIASES_PREDICATE, MANIFEST_PREDICATE, Subject, verify
 from tensorlet.registry.keys import PublicKey, parse_keys
 
-SIGNATURE = "manifest.sig"  # beside the manifest
-HISTORY, SIGNED = "history", "signed"  # the members of a file of aliases that are not signed themselves
+SIGNED = "signed"  # the member of a file of aliases that holds their signature
 
 
 class Trust(NamedTuple):
@@ -26,7 +25,7 @@ class Trust(NamedTuple):
     serials: Mapping[str, int]
 
     @classmethod
-    def from_settings(cls, trusted_keys: str, alias_serials: tuple[tuple[str, int], ...] = ()) -> "Trust":
+    def from_settings(cls, trusted_keys: str, alias_serials: Sequence[tuple[str, int]] = ()) -> "Trust":
         """Raises InvalidSetting for what is no key."""
         return cls(parse_keys(trusted_keys), dict(alias_serials))
 
@@ -65,13 +64,10 @@ def manifest_subject(model: str, version: int, manifest: bytes) -> Subject:
 
 
 def aliases_subject(model: str, document: Any, serial: int) -> Subject:
-    """What is signed of a file of aliases: all members but its history, as JSON with sorted keys and no spaces.
-
-    The history is for people, and grows.
-    """
+    """What is signed of a file of aliases: all other members, as JSON with sorted keys and no spaces."""
     state = document
     if isinstance(document, dict):
-        state = {key: value for key, value in document.items() if key not in (HISTORY, SIGNED)}
+        state = {key: value for key, value in document.items() if key != SIGNED}
     data = json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
     return Subject(f"{model}/aliases.json", data, ALIASES_PREDICATE, {"model": model, "serial": serial})
 
