@@ -26,12 +26,19 @@ class Settings(NamedTuple):
     model_cache_bytes: int
     alias_ttl_s: float
     batch_rows: int
+    batch_split_bytes: int | None
     memory_mb: int
+    input: str = ""
+    state_machine: str = ""
     model: str = ""
     kserve_v1: bool = False
     docs: bool = False
     cors_origin: str = ""
     preload: tuple[tuple[str, str | None], ...] = ()
+    capture: str = ""
+    capture_rate: float = 0.01
+    capture_redact: frozenset[str] = frozenset()
+    capture_interval_s: float = 10.0
     trusted_keys: str = ""
     alias_serials: tuple[tuple[str, int], ...] = ()
 
@@ -85,6 +92,10 @@ def _positive_int_or_unset(text: str) -> int:
     return _positive_int(text) if text else 0
 
 
+def _optional_int(text: str) -> int | None:
+    return _positive_int(text) if text else None
+
+
 def _switch(text: str) -> bool:
     if text not in ("on", "off"):
         raise ValueError(f"expected on or off, got {text!r}")
@@ -126,6 +137,20 @@ def _serials(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((name, int(number)) for name, _, number in pairs)
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(filter(None, (name.strip() for name in text.split(","))))
+
+
+def _fraction(text: str) -> float:
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = -1.0
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"expected a number from 0 to 1, got {text!r}")
+    return fraction
+
+
 MIB = 1 << 20
 
 SETTINGS: dict[str, Setting] = {
@@ -137,7 +162,10 @@ SETTINGS: dict[str, Setting] = {
         " On the command line it defaults to `./.tensorlet/registry`.",
     ),
     "output": Setting(
-        "TENSORLET_OUTPUT", "", _text, "URI under which the batch function writes its outputs."
+        "TENSORLET_OUTPUT",
+        "",
+        _text,
+        "URI under which batch writes its outputs, and jobs over HTTP find them.",
     ),
     "runtime": Setting(
         "TENSORLET_RUNTIME",
@@ -192,6 +220,26 @@ SETTINGS: dict[str, Setting] = {
         "Seconds for which an alias is trusted before the next request asks the registry again.",
     ),
     "batch_rows": Setting("TENSORLET_BATCH_ROWS", "512", _positive_int, "Rows a batch job predicts at once."),
+    "batch_split_bytes": Setting(
+        "TENSORLET_BATCH_SPLIT_BYTES",
+        "",
+        _optional_int,
+        "A larger file is split at once, into chunks of about so many bytes. Empty: a file is split if its own first"
+        " seconds show that one invocation will not do.",
+    ),
+    "input": Setting(
+        "TENSORLET_INPUT",
+        "",
+        _text,
+        "URI of the input bucket, into which `POST /v2/models/{model}/jobs` signs uploads.",
+    ),
+    "state_machine": Setting(
+        "TENSORLET_STATE_MACHINE",
+        "",
+        _text,
+        "ARN of the Step Functions state machine that predicts files too long for one invocation. Empty: none, and"
+        " every file is predicted in place.",
+    ),
     "memory_mb": Setting(
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
         "1769",
@@ -242,5 +290,30 @@ SETTINGS: dict[str, Setting] = {
         _serials,
         "`NAME=NUMBER` by commas: the lowest serial number believed of a model's signed aliases, so that no older"
         " ones can be put back.",
+    ),
+    "capture": Setting(
+        "TENSORLET_CAPTURE",
+        "",
+        _text,
+        "URI under which the predict function writes what it was asked and answered; the guard of a release, drift"
+        " reports, shadow versions and `tensorlet replay` read it. Empty: nothing is kept.",
+    ),
+    "capture_rate": Setting(
+        "TENSORLET_CAPTURE_RATE",
+        "0.01",
+        _fraction,
+        "Part of the requests that are captured with their tensors, from 0 to 1; all of them are counted.",
+    ),
+    "capture_redact": Setting(
+        "TENSORLET_CAPTURE_REDACT",
+        "",
+        _names,
+        "Inputs and outputs, by commas, whose values are never captured.",
+    ),
+    "capture_interval_s": Setting(
+        "TENSORLET_CAPTURE_INTERVAL_S",
+        "10",
+        _seconds,
+        "Seconds between two writes of captured requests by one process.",
     ),
 }
