@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Protocol
 
-from tensorlet.errors import InferenceFailed
+from tensorlet.errors import ArtifactRefused, InferenceFailed
 from tensorlet.signature import DYNAMIC, Signature, TensorSpec
-from tensorlet.tensors import DATATYPES, Tensor, element_count
+from tensorlet.tensors import DATATYPES, Shape, Tensor, element_count
 
 
 class Graph(Protocol):
@@ -34,6 +34,9 @@ class TFLiteSession:
         self._lock = Lock()
         self._graphs = {_batch(graph.signature): graph for graph in graphs}
         self.signature = signature or _caller_view([graph.signature for graph in graphs])
+        if signature:
+            for graph in graphs:
+                _check_view(signature, graph.signature)
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with self._lock:
@@ -92,6 +95,32 @@ def _caller_view(signatures: list[Signature]) -> Signature:
         return spec._replace(shape=(DYNAMIC, *spec.shape[1:]))
 
     return Signature(tuple(map(any_batch, first.inputs)), tuple(map(any_batch, first.outputs)))
+
+
+def _check_view(view: Signature, graph: Signature) -> None:
+    """Refuse a view that the graph does not have: its buffers are as large as the graph says, and nobody looks again.
+
+    Raises:
+        ArtifactRefused: another name, datatype or rank, or another length of a dimension that is not the batch.
+    """
+    for kind, wanted, found in (
+        ("input", view.inputs, graph.inputs),
+        ("output", view.outputs, graph.outputs),
+    ):
+        own = {spec.name: spec for spec in found}
+        for spec in wanted:
+            mine = own.get(spec.name)
+            fits = mine and mine.datatype == spec.datatype and len(mine.shape) == len(spec.shape)
+            if not mine or not fits or (kind == "input" and not _fixed_alike(spec.shape[1:], mine.shape[1:])):
+                there = f"{mine.datatype} {list(mine.shape)}" if mine else f"only {', '.join(own)}"
+                raise ArtifactRefused(
+                    f"{kind} {spec.name!r}: expected {spec.datatype} {list(spec.shape)}, the TFLite file has {there}"
+                )
+
+
+def _fixed_alike(view: Shape, graph: Shape) -> bool:
+    """Whether every length that the graph fixes is also the view's."""
+    return all(length in (DYNAMIC, wanted) for wanted, length in zip(view, graph, strict=True))
 
 
 def _piece(tensor: Tensor, start: int, size: int) -> Tensor:
