@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from tensorlet.cli.registries import registry_uri, writable_store
+from tensorlet.cli.registries import registry_uri, signer_of, writable_store
 from tensorlet.cli.text import table
 from tensorlet.errors import AliasNotFound
 from tensorlet.registry.registry import Registry
@@ -19,9 +19,10 @@ def run(arguments: Namespace) -> int:
         return 0
     store = writable_store(arguments)
     if arguments.rollback:
-        weights = roll_back(store, name, alias)
+        weights = roll_back(store, name, alias, signer=signer_of(arguments))
     else:
-        weights = set_alias(store, name, alias, arguments.version, precision, arguments.weight)
+        version, weight, signer = arguments.version, arguments.weight, signer_of(arguments)
+        weights = set_alias(store, name, alias, version, precision, weight, signer)
     print(f"{name}@{alias} → {describe(weights)}{f' in {precision}' if precision else ''}")
     return 0
 

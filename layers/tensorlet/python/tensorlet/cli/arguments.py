@@ -125,6 +125,7 @@ def _publish(parser: ArgumentParser) -> None:
         default="auto",
         help="also write the variant that loads fastest: where it wins, always or never (default: auto)",
     )
+    _add_sign(parser, "sign the version, and the aliases")
 
 
 def _pull(parser: ArgumentParser) -> None:
@@ -163,7 +164,31 @@ def _alias(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--precision", default="", help="answer this alias in that precision of the version (int8, say)"
     )
+    _add_sign(parser, "sign the aliases")
     _add_registry(parser)
+
+
+def _sign(parser: ArgumentParser) -> None:
+    _add_model(parser, "model")
+    parser.add_argument("--key", required=True, metavar="KEY", help=f"{PRIVATE_KEY}, to sign with")
+    parser.add_argument(
+        "--aliases", action="store_true", help="sign the aliases of the model as they are, not a version"
+    )
+    _add_registry(parser)
+
+
+def _verify(parser: ArgumentParser) -> None:
+    _add_model(parser, "model")
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        dest="keys",
+        metavar="FILE",
+        help="public key (PEM) that should have signed; may be repeated (default: $TENSORLET_TRUSTED_KEYS)",
+    )
+    _add_registry(parser)
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
 
 
 def _serve(parser: ArgumentParser) -> None:
@@ -202,6 +227,8 @@ COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "publish": ("convert a model, check it against its source and publish a version of it", _publish),
     "models": ("list the models of a registry, their versions and aliases", _models),
     "alias": ("point an alias of a model at one of its versions", _alias),
+    "sign": ("sign a version that was published without, or the aliases of a model", _sign),
+    "verify": ("check a version's signature, digests and answers", _verify),
     "pull": ("download an artifact whose digest has been checked", _pull),
     "serve": ("answer HTTP requests for all models of a registry", _serve),
     "batch": ("predict every row of a file", _batch),
@@ -213,6 +240,13 @@ COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
 def _add_model(parser: ArgumentParser, flag: str, **options: Any) -> None:
     reference = _typed(parse_model_reference)
     parser.add_argument(flag, metavar="NAME[@VERSION|ALIAS]", type=reference, help="the model", **options)
+
+
+PRIVATE_KEY = "a private key (PEM file, Ed25519 or ECDSA P-256) or the ARN of a KMS key"
+
+
+def _add_sign(parser: ArgumentParser, what: str) -> None:
+    parser.add_argument("--sign", metavar="KEY", help=f"{what} with {PRIVATE_KEY}")
 
 
 def _add_registry(parser: ArgumentParser) -> None:

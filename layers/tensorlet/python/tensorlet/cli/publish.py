@@ -4,7 +4,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from tensorlet.cli.registries import writable_uri
+from tensorlet.cli.registries import signer_of, writable_uri
 from tensorlet.errors import InvalidRequest
 
 
@@ -19,11 +19,13 @@ def run(arguments: Namespace) -> int:
         aliases=arguments.alias,
         trust_source=arguments.trust_source,
         module=arguments.module,
+        architecture=Path(arguments.architecture) if arguments.architecture else None,
         inputs=arguments.inputs,
         classes=arguments.classes,
         scores=arguments.scores,
         labels=labels,
         fast_start=arguments.fast_start,
+        signer=signer_of(arguments),
         report=print,
     )
     print(version)

@@ -6,15 +6,14 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from tensorlet.cli.registries import registry_uri
+from tensorlet.cli.registries import open_registry
 from tensorlet.cli.text import size
 from tensorlet.errors import NotFound
 from tensorlet.registry.manifest import Artifact, Manifest
-from tensorlet.registry.registry import Registry
 
 
 def run(arguments: Namespace) -> int:
-    release = Registry.open(registry_uri(arguments)).resolve(*arguments.model)
+    release = open_registry(arguments).resolve(*arguments.model)
     artifact = choose_artifact(release.manifest, arguments.format)
     model_file, *others = artifact.files
     target = Path(arguments.output)

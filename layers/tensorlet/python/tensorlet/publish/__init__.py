@@ -22,6 +22,7 @@ from tensorlet.publish.golden import FILE, Arrays, Golden, load_golden
 from tensorlet.publish.roles import find_roles
 from tensorlet.publish.sources import ONNX, SourceFormat, detect_source, digest_source
 from tensorlet.publish.trial import Request, Trial, try_artifact
+from tensorlet.registry.attestation import Signer
 from tensorlet.registry.registry import ALIAS_NAME, MODEL_NAME
 from tensorlet.registry.store import open_store
 from tensorlet.registry.writer import check_name, publish_version, set_alias
@@ -66,6 +67,7 @@ def publish(
     details: Mapping[str, Any] | None = None,
     golden: Arrays | None = None,
     keep: Path | None = None,
+    signer: Signer | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Publish the saved model at `source` as the next version of `name`, and return that version.
@@ -73,7 +75,7 @@ def publish(
     `inputs` and `outputs` name the model's tensors where it does not, or otherwise; `module` is the factory
     that PyTorch weights belong to. `classes` and `scores` say which output is which for classification, and
     `labels` name the classes. `details` is added to the manifest, `golden` replaces made-up inputs of the
-    check, `keep` is a folder that gets a copy of every artifact.
+    check, `keep` is a folder that gets a copy of every artifact. `signer` signs the version and the aliases.
 
     Raises:
         PublishError: no known format, or arguments that do not fit the model.
@@ -123,9 +125,9 @@ def publish(
         files |= _saved_model_files(source, form, Path(folder))
         files[FILE] = description.golden_file
         store = open_store(registry)
-        version = publish_version(store, name, document, files)
+        version = publish_version(store, name, document, files, signer)
     for alias in aliases:
-        set_alias(store, name, alias, version)
+        set_alias(store, name, alias, version, signer=signer)
     return version
 
 

@@ -64,8 +64,15 @@ def attest(subject: Subject, signers: Sequence[Signer]) -> Envelope:
     }
 
 
-def verify(envelope: Any, keys: Sequence[PublicKey], name: str, data: bytes, predicate_type: str) -> Any:
-    """The predicate of a statement that one of `keys` signed, about exactly `data` under this `name`.
+class Verified(NamedTuple):
+    """A statement that was believed: who signed it, and what it says."""
+
+    key: PublicKey
+    predicate: Any
+
+
+def verify(envelope: Any, keys: Sequence[PublicKey], name: str, data: bytes, predicate_type: str) -> Verified:
+    """The statement that one of `keys` signed about exactly `data` under this `name`.
 
     Raises:
         Unsigned: there is no envelope.
@@ -76,7 +83,7 @@ def verify(envelope: Any, keys: Sequence[PublicKey], name: str, data: bytes, pre
     """
     if envelope is None:
         raise Unsigned(f"{name}: it is not signed, and only signed models are served here")
-    payload, signatures = _opened(name, envelope)
+    payload, signatures = opened(name, envelope)
     signer = _signer(name, keys, pre_authentication_encoding(payload), signatures)
     try:
         statement = json.loads(payload)
@@ -91,7 +98,7 @@ def verify(envelope: Any, keys: Sequence[PublicKey], name: str, data: bytes, pre
         raise ChangedAfterSigning(
             f"{name}: key {signer.id[:16]} signed sha256 {str(digest)[:64]}, and it has {found}"
         )
-    return predicate
+    return Verified(signer, predicate)
 
 
 def pre_authentication_encoding(payload: bytes) -> bytes:
@@ -99,7 +106,7 @@ def pre_authentication_encoding(payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
 
 
-def _opened(name: str, envelope: Any) -> tuple[bytes, list[tuple[str, bytes]]]:
+def opened(name: str, envelope: Any) -> tuple[bytes, list[tuple[str, bytes]]]:
     """The payload, and the key id and signature of each signer."""
     try:
         if envelope["payloadType"] != PAYLOAD_TYPE:

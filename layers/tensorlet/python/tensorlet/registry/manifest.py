@@ -128,7 +128,7 @@ class Manifest(NamedTuple):
 
 
 def _artifact(document: Mapping[str, Any]) -> Artifact:
-    files = tuple(map(_file, document["files"]))
+    files = tuple(map(parse_file, document["files"]))
     if not files:
         raise ValueError("artifact without files")
     fast_start = document.get("fast_start")
@@ -141,7 +141,8 @@ def _artifact(document: Mapping[str, Any]) -> Artifact:
     )
 
 
-def _file(document: Mapping[str, Any]) -> ArtifactFile:
+def parse_file(document: Mapping[str, Any]) -> ArtifactFile:
+    """An entry of a list of files. Raises KeyError, TypeError, ValueError or OverflowError for another thing."""
     path = str(document["path"])
     if path.startswith("/") or "\\" in path or {"", ".", ".."} & set(path.split("/")):
         raise ValueError(f"file path {path!r} leaves the version's folder")

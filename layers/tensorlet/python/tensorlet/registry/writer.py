@@ -6,17 +6,27 @@ publishers never share a number: claim the next number (create-only `.claim`), w
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from tensorlet.errors import Conflict, InvalidRequest, ObjectNotFound, VersionNotFound
-from tensorlet.registry.manifest import MANIFEST, SCHEMA_VERSION, Manifest
+from tensorlet.errors import (
+    AliasNotFound,
+    Conflict,
+    InvalidRequest,
+    ObjectNotFound,
+    Untrusted,
+    VersionNotFound,
+)
+from tensorlet.registry.attestation import Signer, attest
+from tensorlet.registry.manifest import MANIFEST, SCHEMA_VERSION, SIGNATURE, Manifest
 from tensorlet.registry.registry import (
     ALIAS_NAME,
     ALIASES,
+    DOCUMENT_BYTES,
     MODEL_NAME,
     NO_ALIASES,
     VERSION_NUMBER,
@@ -24,9 +34,18 @@ from tensorlet.registry.registry import (
     Registry,
     has_manifest,
     parse_aliases,
+    read_document,
 )
 from tensorlet.registry.rollout import Weights, earlier, with_weight
 from tensorlet.registry.store import Store
+from tensorlet.registry.trust import (
+    SIGNED,
+    Trust,
+    manifest_subject,
+    parse_envelope,
+    serial_of,
+    sign_document,
+)
 
 Change = dict[str, Any]  # an entry of an alias file's history
 
@@ -34,11 +53,18 @@ CLAIM = ".claim"
 ATTEMPTS = 100  # each lost race means that somebody else has published
 
 
-def publish_version(store: Store, model: str, document: Mapping[str, Any], files: Mapping[str, Path]) -> int:
+def publish_version(
+    store: Store,
+    model: str,
+    document: Mapping[str, Any],
+    files: Mapping[str, Path],
+    signer: Signer | None = None,
+) -> int:
     """Publish `files` (path in the version -> local file) under the next free version of `model`; returns it.
 
     `document` is the manifest without schema_version, model, version and created; the `files` of its artifacts
-    need only their `path`: sizes and digests are taken from `files`.
+    need only their `path`: sizes and digests are taken from `files`, and those of no artifact are listed beside
+    the artifacts. With a `signer` the version is signed before it exists.
 
     Raises:
         InvalidRequest: a name outside the registry's grammar, or a document that is not a manifest.
@@ -46,6 +72,7 @@ def publish_version(store: Store, model: str, document: Mapping[str, Any], files
     check_name(model, MODEL_NAME, "model name")
     for artifact in document["artifacts"]:
         artifact["files"] = [describe_file(file["path"], files[file["path"]]) for file in artifact["files"]]
+    served = {file["path"] for artifact in document["artifacts"] for file in artifact["files"]}
     version = _claim_version(store, model)
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -53,18 +80,75 @@ def publish_version(store: Store, model: str, document: Mapping[str, Any], files
         "version": version,
         "created": now(),
         **document,
+        "files": [describe_file(path, source) for path, source in files.items() if path not in served],
     }
     Manifest.from_json(manifest)
+    data = json.dumps(manifest, indent=2).encode()
+    if len(data) > DOCUMENT_BYTES:
+        raise InvalidRequest(
+            f"manifest of {model!r}: expected at most {DOCUMENT_BYTES:,} bytes, got {len(data):,}"
+        )
     folder = f"{model}/{version}"
     for path, source in files.items():
         store.put(f"{folder}/{path}", source)
-    store.create(f"{folder}/{MANIFEST}", json.dumps(manifest, indent=2).encode())
+    if signer:
+        store.put(f"{folder}/{SIGNATURE}", _encoded(attest(manifest_subject(model, version, data), [signer])))
+    store.create(f"{folder}/{MANIFEST}", data)
     store.delete(f"{folder}/{CLAIM}")
     return version
 
 
+def sign_version(store: Store, model: str, version: int, signer: Signer) -> None:
+    """Sign a version that exists; other keys that signed it keep their signatures.
+
+    Raises:
+        ModelNotFound, VersionNotFound.
+        ArtifactRefused: its manifest is none.
+        Conflict: the signature beside it is that of something else, or somebody else signed meanwhile.
+    """
+    Registry([store]).release(model, version)
+    key = f"{model}/{version}/{SIGNATURE}"
+    envelope = attest(
+        manifest_subject(model, version, read_document(store, f"{model}/{version}/{MANIFEST}")), [signer]
+    )
+    try:
+        stored = store.get(key, DOCUMENT_BYTES)
+    except ObjectNotFound:
+        store.create(key, _encoded(envelope))
+        return
+    before = parse_envelope(key, bytes(stored.data))
+    if before["payload"] != envelope["payload"]:
+        raise Conflict(f"{key} is the signature of something else; look at both, and delete it to sign anew")
+    others = [entry for entry in before["signatures"] if entry["keyid"] != signer.key.id]
+    store.replace(key, _encoded({**envelope, "signatures": [*others, *envelope["signatures"]]}), stored.etag)
+
+
+def sign_aliases(store: Store, model: str, signer: Signer) -> Aliases:
+    """Sign the aliases of `model` as they are, whoever wrote them: look at what is returned.
+
+    Raises:
+        AliasNotFound: it has none.
+        Conflict: somebody else changed them meanwhile.
+    """
+    key = f"{model}/{ALIASES}"
+    try:
+        stored = store.get(key, DOCUMENT_BYTES)
+    except ObjectNotFound:
+        raise AliasNotFound(f"model {model!r} has no aliases") from None
+    aliases = parse_aliases(stored)
+    document = sign_document(model, aliases.document, _next_serial(serial_of(aliases.document)), signer)
+    store.replace(key, _encoded(document), stored.etag)
+    return aliases
+
+
 def set_alias(
-    store: Store, model: str, alias: str, version: int, precision: str = "", weight: float = 1.0
+    store: Store,
+    model: str,
+    alias: str,
+    version: int,
+    precision: str = "",
+    weight: float = 1.0,
+    signer: Signer | None = None,
 ) -> Weights:
     """Give `version` the share `weight` of the requests for `alias` of `model`, by compare-and-swap.
 
@@ -73,7 +157,8 @@ def set_alias(
     without, what an earlier call chose is forgotten.
 
     Raises:
-        InvalidRequest: an alias outside the grammar, or a weight that cannot be.
+        InvalidRequest: an alias outside the grammar, or a weight that cannot be; aliases that are signed, and
+            no `signer`, or not signed by its key.
         ModelNotFound, VersionNotFound, PrecisionNotFound: there is nothing to point at.
         Conflict: others kept changing the aliases.
     """
@@ -87,23 +172,51 @@ def set_alias(
         weights = with_weight(aliases.weights.get(alias, {}), version, weight)
         return _change(aliases, alias, weights, precision)
 
-    return _change_aliases(store, model, alias, point)
+    return _change_aliases(store, model, alias, point, signer)
 
 
-def roll_back(store: Store, model: str, alias: str, reason: str = "") -> Weights:
+def roll_back(
+    store: Store,
+    model: str,
+    alias: str,
+    reason: str = "",
+    expected: Weights | None = None,
+    signer: Signer | None = None,
+) -> Weights:
     """Point `alias` of `model` at what it was before its last change, by one compare-and-swap.
 
     Raises:
         InvalidRequest: the alias has had one target only.
-        Conflict: others kept changing the aliases.
+        Conflict: it does not point at what is `expected`, or others kept changing the aliases.
     """
 
     def back(aliases: Aliases) -> Change:
+        if expected is not None and aliases.weights.get(alias) != expected:
+            raise Conflict(f"alias {alias!r} of {model!r} was changed by somebody else")
         change = earlier(aliases.history, alias)
         undone = _change(aliases, alias, change["to"], change.get("precision", ""))
         return {**undone, "rollback": True, **({"reason": reason} if reason else {})}
 
-    return _change_aliases(store, model, alias, back)
+    return _change_aliases(store, model, alias, back, signer)
+
+
+def configure_alias(
+    store: Store, model: str, alias: str, settings: Mapping[str, Any], signer: Signer | None = None
+) -> None:
+    """Set how an alias is served and watched (`limits`, `shadow`), beside what it points at; None takes one away.
+
+    Raises:
+        AliasNotFound: there is no such alias.
+        Conflict: others kept changing the aliases.
+    """
+
+    def configure(aliases: Aliases) -> Change:
+        if alias not in aliases.weights:
+            raise AliasNotFound(f"model {model!r} has no alias {alias!r}")
+        precision = aliases.precision(alias)
+        return {**_change(aliases, alias, aliases.weights[alias], precision), "settings": dict(settings)}
+
+    _change_aliases(store, model, alias, configure, signer)
 
 
 def check_name(name: str, grammar: Any, what: str) -> None:
@@ -146,7 +259,9 @@ def _change(aliases: Aliases, alias: str, weights: Weights, precision: str) -> C
     return {**change, "precision": precision} if precision else change
 
 
-def _change_aliases(store: Store, model: str, alias: str, change: Callable[[Aliases], Change]) -> Weights:
+def _change_aliases(
+    store: Store, model: str, alias: str, change: Callable[[Aliases], Change], signer: Signer | None
+) -> Weights:
     """Make the change that `change` says of the aliases as they are; returns what the alias points at now."""
     key = f"{model}/{ALIASES}"
     for _ in range(ATTEMPTS):
@@ -155,13 +270,43 @@ def _change_aliases(store: Store, model: str, alias: str, change: Callable[[Alia
         except ObjectNotFound:
             current = NO_ALIASES
         entry = change(current)
-        document = json.dumps(_changed(current, alias, entry), indent=2).encode()
+        data = _encoded(_signed(model, current, _changed(current, alias, entry), signer))
         try:
-            store.replace(key, document, current.etag) if current.etag else store.create(key, document)
+            store.replace(key, data, current.etag) if current.etag else store.create(key, data)
             return dict(entry["to"])
         except Conflict:
             continue
     raise Conflict(f"{key} kept changing in {ATTEMPTS} attempts")
+
+
+def _signed(model: str, before: Aliases, document: dict[str, Any], signer: Signer | None) -> dict[str, Any]:
+    """The alias file with its signature, if it has one.
+
+    Whoever signs a change signs all aliases, so the others must be signed by the same key already: else somebody
+    without it could have written them, and would have them signed now.
+    """
+    if signer is None:
+        if SIGNED in before.document:
+            raise InvalidRequest(f"the aliases of {model!r} are signed: sign the change, too (--sign KEY)")
+        return document
+    serial = 0
+    if before.etag:
+        try:
+            serial = Trust((signer.key,), {}).check_aliases(model, before.document, 0)
+        except Untrusted as error:
+            raise InvalidRequest(
+                f"{error}; `tensorlet sign {model} --aliases` signs them as they are, once you have looked at them"
+            ) from error
+    return sign_document(model, document, _next_serial(serial), signer)
+
+
+def _next_serial(serial: int) -> int:
+    """Higher than the last one, even where a file of aliases was deleted: seconds since 1970, as a rule."""
+    return max(serial + 1, int(time.time()))
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=2).encode()
 
 
 def _changed(aliases: Aliases, alias: str, entry: Change) -> dict[str, Any]:
@@ -170,6 +315,8 @@ def _changed(aliases: Aliases, alias: str, entry: Change) -> dict[str, Any]:
     chosen = {name: value for name, value in settings.pop(alias, {}).items() if name != "precision"}
     if "precision" in entry:
         chosen["precision"] = entry["precision"]
+    chosen |= entry.get("settings", {})
+    chosen = {name: value for name, value in chosen.items() if value is not None}
     if chosen:
         settings[alias] = chosen
     return {
