@@ -47,7 +47,7 @@ def source_of(data: bytes, key: str, block_bytes: int = 1 << 19) -> Source:
 
 def rows_of(source: Source, format: str, options: Options = Options()) -> list[int]:  # noqa: B008
     """The number of rows in each block that the reader gives."""
-    blocks, _ = FORMATS[format].open(source, ONE_TO_ONE, options)
+    blocks = FORMATS[format].read(source, ONE_TO_ONE, options).rows()
     return [rows.size for rows in blocks]
 
 

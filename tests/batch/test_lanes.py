@@ -124,7 +124,7 @@ def test_both_lanes_read_the_same_rows_of_a_csv_file(text, datatype, width, bloc
 def test_both_lanes_read_the_same_rows_of_a_jsonl_file(text, datatype, block_bytes):
     def lane(fast: bool) -> Rows | str:
         file = BytesSource(text.encode(), block_bytes)
-        return all_rows(lambda: JsonlReader(file, signature(datatype), fast))
+        return all_rows(lambda: JsonlReader(file, signature(datatype), fast=fast))
 
     assert_same(lane(fast=True), lane(fast=False))
 

@@ -193,5 +193,5 @@ def test_any_bytes_are_an_array_or_an_unreadable_file(tail, length):
         store = memory_store("inputs")
         store.put(name, data[:length] + tail)
         with suppress(UnreadableFile):
-            blocks, _ = FORMATS[name[-3:]].open(Source(store, store.head(name)), LINEAR, Options())
-            list(blocks)
+            reader = FORMATS[name[-3:]].read(Source(store, store.head(name)), LINEAR, Options())
+            list(reader.rows())

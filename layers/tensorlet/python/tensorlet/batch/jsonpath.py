@@ -72,6 +72,9 @@ class Path(NamedTuple):
         raise RowError(f"{self.text} finds nothing in {_describe(value)}")
 
 
+WHOLE = Path("$", ())
+
+
 def parse_path(text: Any) -> Path:
     """Raises ValueError for a text that is no path of this subset."""
     if not isinstance(text, str) or not text.startswith("$") or len(text) > LONGEST:

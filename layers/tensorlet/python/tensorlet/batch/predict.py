@@ -18,6 +18,7 @@ class Predictions(NamedTuple):
     size: int
     outputs: dict[str, Column]
     failures: dict[int, Failure]
+    records: list[bytes] | None = None  # the text of every row, to join them with
 
     def good(self) -> list[int]:
         """The offsets of the rows that were predicted."""
@@ -51,7 +52,7 @@ def predict(model: LoadedModel, rows: Rows) -> Predictions:
     for offsets in _groups(rows):
         pieces.extend(_run(model, rows, offsets, failures))
     failures = dict(sorted(failures.items()))
-    return Predictions(rows.size, _assemble(rows.size, pieces, model.signature), failures)
+    return Predictions(rows.size, _assemble(rows.size, pieces, model.signature), failures, rows.records)
 
 
 def _groups(rows: Rows) -> list[list[int] | None]:

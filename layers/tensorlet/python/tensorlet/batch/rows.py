@@ -27,11 +27,15 @@ class Failure(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Consecutive rows of a file. Each column has `size` rows; the failed ones hold any values."""
+    """Consecutive rows of a file. Each column has `size` rows; the failed ones hold any values.
+
+    `records` is the text of every row, if the predictions are to be joined with it.
+    """
 
     size: int
     columns: Mapping[str, Column]
     failures: dict[int, Failure]  # offset in these rows -> why
+    records: list[bytes] | None = None
 
     def part(self, start: int, stop: int) -> "Rows":
         """Rows `start` to `stop` (exclusive)."""
@@ -39,7 +43,7 @@ class Rows(NamedTuple):
             return self
         columns = {name: column[start:stop] for name, column in self.columns.items()}
         failures = {n - start: failure for n, failure in self.failures.items() if start <= n < stop}
-        return Rows(stop - start, columns, failures)
+        return Rows(stop - start, columns, failures, self.records and self.records[start:stop])
 
 
 def regroup(blocks: Iterable[Rows], size: int) -> Iterator[Rows]:
@@ -72,7 +76,10 @@ def _join(blocks: list[Rows]) -> Rows:
         failures.update({offset + n: failure for n, failure in block.failures.items()})
         offset += block.size
     columns = {name: _join_column([block.columns[name] for block in blocks]) for name in blocks[0].columns}
-    return Rows(offset, columns, failures)
+    records = None
+    if blocks[0].records is not None:
+        records = [record for block in blocks for record in block.records or ()]
+    return Rows(offset, columns, failures, records)
 
 
 def _join_column(parts: list[Column]) -> Column:
@@ -83,26 +90,33 @@ def _join_column(parts: list[Column]) -> Column:
 
 
 class RowsBuilder:
-    """Collects rows one by one."""
+    """Collects rows one by one, with their text if it is `joined`."""
 
-    def __init__(self, names: Iterable[str]):
+    def __init__(self, names: Iterable[str], joined: bool = False):
         self._values: dict[str, list[Any]] = {name: [] for name in names}
         self._failures: dict[int, Failure] = {}
+        self._records: list[bytes] | None = [] if joined else None
         self.size = 0
 
-    def add(self, values: dict[str, Array]) -> None:
+    def add(self, values: dict[str, Array], record: bytes = b"") -> None:
         for name, rows in self._values.items():
             rows.append(values[name])
-        self.size += 1
+        self._count(record)
 
     def fail(self, error: str, original: Any) -> None:
         for rows in self._values.values():
             rows.append(None)
         self._failures[self.size] = Failure(error, original)
-        self.size += 1
+        self._count(b"")
 
     def build(self) -> Rows:
-        return Rows(self.size, {name: _stack(rows) for name, rows in self._values.items()}, self._failures)
+        columns = {name: _stack(rows) for name, rows in self._values.items()}
+        return Rows(self.size, columns, self._failures, self._records)
+
+    def _count(self, record: bytes) -> None:
+        self.size += 1
+        if self._records is not None:
+            self._records.append(record)
 
 
 def _stack(rows: list[Any]) -> Column:

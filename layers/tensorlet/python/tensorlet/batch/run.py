@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tensorlet.batch.formats import FORMATS, Writer
+from tensorlet.batch.formats import FORMATS, Writer, open_file
 from tensorlet.batch.options import Options
 from tensorlet.batch.predict import Predictions, predict
 from tensorlet.batch.rows import Rows, UnreadableFile, regroup
@@ -57,10 +57,9 @@ def predict_file(
         UnreadableFile: the file as a whole is at fault.
         Conflict: the file has changed.
     """
-    pack = (
-        zlib.compressobj(wbits=31) if source.gzipped else None
-    )  # its header has no time: same bytes each run
-    blocks, writer = FORMATS[format].open(source, model.signature, options)
+    zipped = source.gzipped and FORMATS[options.format or format].text
+    pack = zlib.compressobj(wbits=31) if zipped else None  # its header has no time: same bytes each run
+    blocks, writer = open_file(source, format, model, options)
     if lead:
         leading, blocks = _divide(blocks, lead)
         _begin(model, leading, writer)

@@ -115,6 +115,8 @@ def cast(array: Array, datatype: str) -> Array:
     kind = DATATYPES[datatype].kind
     target: Any = DATATYPES[datatype].numpy
     if kind == "float":
+        if array.dtype.kind in "iu" and array.itemsize == 8:
+            array = array.astype(np.float64)  # by way of it, as text is read: rounding at once may differ
         with np.errstate(over="ignore"):
             if datatype != "BF16":
                 return array.astype(target, copy=False)

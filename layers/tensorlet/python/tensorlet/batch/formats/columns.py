@@ -3,7 +3,8 @@
 import re
 from typing import NamedTuple
 
-from tensorlet.batch.rows import UnreadableFile
+from tensorlet.batch.jsonpath import Path
+from tensorlet.batch.rows import RowError, UnreadableFile
 from tensorlet.batch.values import is_number, row_size
 from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import DATATYPES, Shape
@@ -27,8 +28,27 @@ class Columns(NamedTuple):
     takes: tuple[Take, ...]
 
     @property
-    def all_numeric(self) -> bool:
-        return all(DATATYPES[take.spec.datatype].kind != "bytes" for take in self.takes)
+    def positions(self) -> list[int]:
+        """The columns that are taken, ascending."""
+        return sorted({position for take in self.takes for position in take.positions})
+
+
+def choose_filtered_columns(
+    signature: Signature, header: list[str] | None, sample: list[list[str]], input_filter: Path
+) -> Columns:
+    """As `choose_columns`, among the columns that `input_filter` selects and in its order. Raises UnreadableFile."""
+    if input_filter.whole:
+        return choose_columns(signature, header, sample)
+    width = len(header) if header is not None else _usual_width(sample)
+    try:
+        selected = input_filter.positions(width)
+    except RowError as error:
+        raise UnreadableFile(f"input_filter: {error} columns") from None
+    names = tuple(header) if header is not None else tuple(map(str, range(width)))
+    rows = [[row[n] for n in selected] for row in sample if len(row) == width]
+    columns = choose_columns(signature, None if header is None else [header[n] for n in selected], rows)
+    takes = [take._replace(positions=tuple(selected[n] for n in take.positions)) for take in columns.takes]
+    return Columns(width, names, tuple(takes))
 
 
 def choose_columns(signature: Signature, header: list[str] | None, sample: list[list[str]]) -> Columns:

@@ -1,11 +1,11 @@
 """CSV as Python's csv module reads it (RFC 4180), streamed, with the numbers of clean blocks read at once.
 
-Blocks of whole lines come in. The fast lane takes those that are nothing but numbers; the careful lane reads
-all others row by row: quotes and newlines between them, ids and labels, rows that do not fit.
+Blocks of whole lines come in. The fast lane takes those in which the model's columns are nothing but numbers; the
+careful lane reads all others row by row: quotes and newlines between them, rows that do not fit.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
 from itertools import chain
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tensorlet.batch.formats.blocks import LANES, Lane, csv_numbers
-from tensorlet.batch.formats.columns import Columns, Take, choose_columns
+from tensorlet.batch.formats.blocks import LANES, Lane, block_lines, csv_columns, csv_numbers
+from tensorlet.batch.formats.columns import Columns, Take, choose_filtered_columns
+from tensorlet.batch.jsonpath import WHOLE, Path, parse_path
 from tensorlet.batch.options import Options
 from tensorlet.batch.predict import Predictions
 from tensorlet.batch.rows import Array, Column, RowError, Rows, RowsBuilder, UnreadableFile
@@ -33,17 +34,26 @@ class CsvReader:
 
     def __init__(self, source: Source, signature: Signature, options: Options, fast: bool = True):
         self._delimiter = options.delimiter
+        self._joined = options.join == "input"
         self._blocks = source.lines()
         first = _at_least(SAMPLE_BYTES, self._blocks).lstrip(b"\r\n")
         sample = _sample(first, self._delimiter)
         has_header = _looks_like_header(sample) if options.header is None else options.header
         self.header = sample.pop(0) if has_header and sample else None
-        self._columns = choose_columns(signature, self.header, sample) if sample else None
+        self._columns: Columns | None = None
+        if sample:
+            path = parse_path(options.input_filter)
+            self._columns = choose_filtered_columns(signature, self.header, sample, path)
         self._skip_header = self.header is not None
         if self._skip_header and b'"' not in (line := first[: first.find(b"\n") + 1]):
             first, self._skip_header = first[len(line) :], False
         self._blocks = chain([first] if first else [], self._blocks)
         self._fast = fast
+
+    @property
+    def names(self) -> list[str]:
+        """What the columns are called: by the header, else numbers from 0."""
+        return self.header or list(self._columns.names if self._columns else ())
 
     def rows(self) -> Iterator[Rows]:
         """All rows of the file in blocks. Raises UnreadableFile: not UTF-8, or a quote that is never closed."""
@@ -54,17 +64,32 @@ class CsvReader:
         for block in self._blocks:
             rows = None
             if lane and not self._skip_header:
-                rows = _read_fast(block, self._columns, lane, self._delimiter.encode())
+                rows = self._read_fast(block, self._columns, lane)
             if rows is None:
                 rows = self._read_carefully(block, self._columns, start)
             start += rows.size
             yield rows
 
+    def _read_fast(self, block: bytes, columns: Columns, lane: Lane) -> Rows | None:
+        positions = columns.positions
+        delimiter = self._delimiter.encode()
+        if len(positions) == columns.width:
+            table = csv_numbers(block, columns.width, lane, delimiter)
+        else:
+            table = csv_columns(block, columns.width, positions, lane, delimiter)
+        if table is None:
+            return None
+        try:
+            inputs = {take.spec.name: _take(table, take, positions) for take in columns.takes}
+        except RowError:  # the careful lane finds the row
+            return None
+        return Rows(len(table), inputs, {}, block_lines(block) if self._joined else None)
+
     def _read_carefully(self, block: bytes, columns: Columns, start: int) -> Rows:
         """Row by row; a quoted cell may pull in the blocks that follow."""
         feed = _LineFeed(block, self._blocks)
         reader = csv.reader(feed, delimiter=self._delimiter)
-        rows = RowsBuilder(take.spec.name for take in columns.takes)
+        rows = RowsBuilder((take.spec.name for take in columns.takes), self._joined)
         while True:
             feed.record.clear()
             try:
@@ -82,7 +107,7 @@ class CsvReader:
                 self._skip_header = False
                 continue
             try:
-                rows.add(row_inputs(cells, columns))
+                rows.add(row_inputs(cells, columns), feed.text() if self._joined else b"")
             except RowError as error:
                 rows.fail(str(error), _original(cells, self.header))
 
@@ -110,6 +135,10 @@ class _LineFeed:
         self.record.append(line)
         return line
 
+    def text(self) -> bytes:
+        """The record at hand, without what ends it."""
+        return "".join(self.record).removesuffix("\n").removesuffix("\r").encode()
+
     def _line_of_next_block(self) -> str:
         if not self.record:
             raise StopIteration  # between two records: this block is done
@@ -122,11 +151,24 @@ class _LineFeed:
 
 
 class CsvWriter:
-    """Predictions as CSV: a row for every row, `NAME` or `NAME[i]` as columns, empty cells where a row failed."""
+    """Predictions as CSV: a row for every row, `NAME` or `NAME[i]` as columns, empty cells where a row failed.
 
-    def __init__(self, signature: Signature, header: bool, delimiter: str = ","):
+    With `joined`, the names of the input's columns, every row begins with the input as it was. `output_filter` then
+    selects from all cells of the row.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        header: bool,
+        delimiter: str = ",",
+        joined: list[str] | None = None,
+        output_filter: Path = WHOLE,
+    ):
         self._header = header
         self._delimiter = delimiter.encode()
+        self._joined = joined
+        self._filter = output_filter
         self._names = [spec.name for spec in signature.outputs]
         self._sizes: list[int] = []  # cells of each output; unknown until the first prediction
         if all(row_size(spec.shape) is not None for spec in signature.outputs):
@@ -145,12 +187,10 @@ class CsvWriter:
         start = self._start()
         if not columns:
             return start + self._blank() * predictions.size
-        if not predictions.failures and len(columns) == 1 and (text := _number_rows(columns[0])):
+        plain = self._joined is None and self._filter.whole and not predictions.failures and len(columns) == 1
+        if plain and (text := _number_rows(columns[0])):
             return start + text.replace(ROW_END, b"\n").replace(b",", self._delimiter) + b"\n"
-        cells = [
-            _cells(column, size, self._delimiter) for column, size in zip(columns, self._sizes, strict=True)
-        ]
-        rows = [self._delimiter.join(row) or b'""' for row in zip(*cells, strict=True)]
+        rows = self._rows(columns, predictions)
         blank = self._blank()[:-1]
         for n in predictions.failures:
             rows[n] = blank
@@ -158,10 +198,23 @@ class CsvWriter:
 
     def finish(self) -> Iterator[bytes]:
         self._sizes = self._sizes or [1] * len(self._names)
-        yield self._start()
+        yield self._start() if self._header or self._waiting else b""
 
     def head(self) -> bytes:
         return b""
+
+    def _rows(self, columns: list[Column], predictions: Predictions) -> list[bytes]:
+        """The text of every row; that of failed rows is any."""
+        parts = [
+            _cells(column, size, self._delimiter) for column, size in zip(columns, self._sizes, strict=True)
+        ]
+        if self._joined is not None:
+            parts.insert(0, predictions.records or [])
+        rows = parts[0] if len(parts) == 1 else list(map(self._delimiter.join, zip(*parts, strict=True)))
+        if not self._filter.whole:
+            select = _selector(self._positions(), self._width(), self._delimiter)
+            rows = [b"" if n in predictions.failures else select(row) for n, row in enumerate(rows)]
+        return [row or b'""' for row in rows]
 
     def _start(self) -> bytes:
         """The header, and the failed rows that came before anybody knew how many cells they have."""
@@ -169,17 +222,36 @@ class CsvWriter:
             return b""
         self._started = True
         names = [name for pair in zip(self._names, self._sizes, strict=True) for name in column_names(*pair)]
-        header = self._delimiter.join(_quote(name.encode(), self._delimiter) for name in names) + b"\n"
+        names = [*(self._joined or ()), *names]
+        cells = [_quote(names[n].encode(), self._delimiter) for n in self._positions()]
+        header = self._delimiter.join(cells) + b"\n"
         return (header if self._header else b"") + self._blank() * self._waiting
 
     def _blank(self) -> bytes:
         """An empty row; a single empty cell is quoted, since an empty line would be no row to most readers."""
-        return (self._delimiter * (sum(self._sizes) - 1) or b'""') + b"\n"
+        return (self._delimiter * (len(self._positions()) - 1) or b'""') + b"\n"
+
+    def _width(self) -> int:
+        return len(self._joined or ()) + sum(self._sizes)
+
+    def _positions(self) -> list[int]:
+        """The cells that are written. Raises UnreadableFile."""
+        try:
+            return self._filter.positions(self._width())
+        except RowError as error:
+            raise UnreadableFile(f"output_filter: {error} columns") from None
 
 
-def open_csv(source: Source, signature: Signature, options: Options) -> tuple[Iterator[Rows], CsvWriter]:
-    reader = CsvReader(source, signature, options)
-    return reader.rows(), CsvWriter(signature, reader.header is not None, options.delimiter)
+def read_csv(source: Source, signature: Signature, options: Options) -> CsvReader:
+    return CsvReader(source, signature, options)
+
+
+def write_csv(signature: Signature, options: Options, reader: Any) -> CsvWriter:
+    """With a header if the CSV that is read has one; if something else is read, unless the options say no."""
+    table = reader if isinstance(reader, CsvReader) else None
+    header = table.header is not None if table else options.header is not False
+    joined = table.names if table and options.join == "input" else None
+    return CsvWriter(signature, header, options.delimiter, joined, parse_path(options.output_filter))
 
 
 def column_names(name: str, size: int) -> list[str]:
@@ -224,10 +296,9 @@ def _lines(block: bytes) -> Iterator[str]:
 def _lane(columns: Columns) -> Lane | None:
     """How the fast lane reads these columns; None if some are text. Integers are exact up to 2**53 as floats."""
     kinds = {take.spec.datatype if take.spec.datatype == "UINT64" else _kind(take) for take in columns.takes}
-    taken = {position for take in columns.takes for position in take.positions}
     if "bytes" in kinds:
         return None
-    if len(taken) < columns.width or "float" in kinds:
+    if "float" in kinds:
         return LANES["float"]
     return LANES["uint"] if kinds == {"UINT64"} else LANES["int"]
 
@@ -236,21 +307,13 @@ def _kind(take: Take) -> str:
     return DATATYPES[take.spec.datatype].kind
 
 
-def _read_fast(block: bytes, columns: Columns, lane: Lane, delimiter: bytes) -> Rows | None:
-    table = csv_numbers(block, columns.width, lane, delimiter)
-    if table is None:
-        return None
-    try:
-        inputs = {take.spec.name: _take(table, take) for take in columns.takes}
-    except RowError:  # the careful lane finds the row
-        return None
-    return Rows(len(table), inputs, {})
-
-
-def _take(table: Array, take: Take) -> Array:
-    first, last = take.positions[0], take.positions[-1]
-    contiguous = take.positions == tuple(range(first, last + 1))
-    values = table[:, first : last + 1] if contiguous else table[:, take.positions]
+def _take(table: Array, take: Take, positions: list[int]) -> Array:
+    """The values of one input, out of a table of the columns at `positions`."""
+    number = {position: n for n, position in enumerate(positions)}
+    wanted = [number[position] for position in take.positions]
+    first, last = wanted[0], wanted[-1]
+    contiguous = wanted == list(range(first, last + 1))
+    values = table[:, first : last + 1] if contiguous else table[:, wanted]
     return cast(values, take.spec.datatype).reshape(len(table), *take.shape)
 
 
@@ -321,6 +384,23 @@ def _cell(value: Any, delimiter: bytes) -> bytes:
         return _quote(value, delimiter)
     text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     return str(value).encode() if text == b"null" else text
+
+
+def _selector(positions: list[int], width: int, delimiter: bytes) -> Callable[[bytes], bytes]:
+    """A function that selects cells from the text of a row, and splits no more of it than it must."""
+    left = [n for n in positions if n < width / 2]
+    right = [n for n in positions if n >= width / 2]
+    most_left, most_right = max(left, default=-1) + 1, width - min(right, default=width)
+
+    def select(row: bytes) -> bytes:
+        if b'"' in row:
+            [cells] = csv.reader([row.decode()], delimiter=delimiter.decode())
+            return delimiter.join([_quote(cells[n].encode(), delimiter) for n in positions])
+        head = row.split(delimiter, most_left) if left else []
+        tail = row.rsplit(delimiter, most_right) if right else []
+        return delimiter.join([head[n] if n < width / 2 else tail[n - width] for n in positions])
+
+    return select
 
 
 def _quote(text: bytes, delimiter: bytes) -> bytes:

@@ -290,14 +290,13 @@ class RangeFile(RawIOBase):
         return True
 
 
-def open_npy(source: Source, signature: Signature, options: Options) -> tuple[Iterator[Rows], NpyWriter]:
+def read_npy(source: Source, signature: Signature, options: Options) -> ArraysReader:
     if len(signature.inputs) > 1:
         raise UnreadableFile(f"NPY holds one array, the model takes {len(signature.inputs)} inputs: use NPZ")
-    arrays = {signature.inputs[0].name: PlainArray(source)}
-    return ArraysReader(arrays, signature).rows(), NpyWriter(signature)
+    return ArraysReader({signature.inputs[0].name: PlainArray(source)}, signature)
 
 
-def open_npz(source: Source, signature: Signature, options: Options) -> tuple[Iterator[Rows], NpyWriter]:
+def read_npz(source: Source, signature: Signature, options: Options) -> ArraysReader:
     try:
         archive = ZipFile(BufferedReader(RangeFile(source), CHUNK_BYTES))
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -305,7 +304,15 @@ def open_npz(source: Source, signature: Signature, options: Options) -> tuple[It
         arrays = {name: _open_member(source, archive, members[member]) for name, member in names.items()}
     except (BadZipFile, DeflateError, NotImplementedError) as error:
         raise UnreadableFile(f"not NPZ: {error}") from None
-    return ArraysReader(arrays, signature).rows(), NpyWriter(signature, npz=True)
+    return ArraysReader(arrays, signature)
+
+
+def write_npy(signature: Signature, options: Options, reader: Any) -> NpyWriter:
+    return NpyWriter(signature)
+
+
+def write_npz(signature: Signature, options: Options, reader: Any) -> NpyWriter:
+    return NpyWriter(signature, npz=True)
 
 
 def _members_of_inputs(signature: Signature, members: list[str]) -> dict[str, str]:

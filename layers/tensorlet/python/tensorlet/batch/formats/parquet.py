@@ -176,10 +176,12 @@ class ParquetWriter:
         return core.RecordBatch.from_arrays(arrays, names=names)
 
 
-def open_parquet(
-    source: Source, signature: Signature, options: Options
-) -> tuple[Iterator[Rows], ParquetWriter]:
-    return ParquetReader(source, signature).rows(), ParquetWriter(signature)
+def read_parquet(source: Source, signature: Signature, options: Options) -> ParquetReader:
+    return ParquetReader(source, signature)
+
+
+def write_parquet(signature: Signature, options: Options, reader: Any) -> ParquetWriter:
+    return ParquetWriter(signature)
 
 
 def _arro3() -> tuple[Any, Any]:
