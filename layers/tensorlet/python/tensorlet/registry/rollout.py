@@ -63,7 +63,7 @@ def earlier(history: Sequence[Mapping[str, Any]], alias: str) -> Mapping[str, An
     """
     made: list[Mapping[str, Any]] = []
     for change in history:
-        if change.get("alias") != alias:
+        if change.get("alias") != alias or "settings" in change:
             continue
         if change.get("rollback"):
             made.pop()

@@ -1,0 +1,31 @@
+"""On a schedule: takes back releases that do worse than they may, runs shadow versions, reports drift.
+
+The event says what to do: `{"tasks": ["guard", "shadow", "drift"]}`; each looks back `hours`, 24 by default.
+"""
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aws_lambda_powertools import Metrics
+from tensorlet.monitoring.tasks import TASKS, Monitor
+from tensorlet.settings import Settings
+from tensorlet.telemetry import NAMESPACE, log_cold_start, logger
+
+monitor = Monitor.from_settings(Settings.from_environ(os.environ))
+metrics = Metrics(namespace=NAMESPACE, service="monitor")
+
+
+@log_cold_start
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """What each task found, by its name."""
+    until = datetime.now(UTC)
+    since = until - timedelta(hours=float(event.get("hours", 24)))
+    found = {name: TASKS[name](monitor, since, until) for name in event.get("tasks", TASKS)}
+    for finding in found.get("guard", []):
+        if finding["reason"]:
+            logger().warning("release taken back", extra=finding)
+    for name, findings in found.items():
+        metrics.add_metric(f"{name.title()}Findings", "Count", len(findings))
+    metrics.flush_metrics()
+    return found

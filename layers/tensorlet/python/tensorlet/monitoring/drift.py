@@ -1,0 +1,85 @@
+"""Drift: how far the values a model sees, and those it answers, have moved from those of its training.
+
+A profile is a histogram for each element of a row, or one for all of them where a row has many (an image). Two are
+compared by the population stability index (PSI) and the Kolmogorov-Smirnov distance. Common practice reads a PSI
+below 0.1 as no change, below 0.25 as some, and above as a shift worth a look.
+
+Sources: Siddiqi, "Credit Risk Scorecards" (PSI); Massey 1951, "The Kolmogorov-Smirnov Test for Goodness of Fit".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+BINS = 10  # of equal shares at training
+MOST_ELEMENTS = 64  # a row of more is profiled as one
+LEAST_SHARE = 1e-4  # stands for an empty bin, whose logarithm there is not
+
+Profile = dict[str, Any]
+
+
+class Drift(NamedTuple):
+    """The distance between two histograms of one value."""
+
+    feature: str
+    psi: float
+    ks: float
+    rows: int  # values compared
+
+
+def profile(tensors: Mapping[str, "np.ndarray[Any, Any]"]) -> Profile:
+    """Histograms of tensors of shape (rows, ...): `{feature: {"edges": [...], "shares": [...]}}`.
+
+    `shares` has one more member than `edges`: bin i holds what is above edge i-1 and not above edge i. Values that
+    are no numbers are left out: text has no order.
+    """
+    return {
+        feature: _histogram(values)
+        for name, array in tensors.items()
+        for feature, values in columns(name, array)
+    }
+
+
+def columns(name: str, array: "np.ndarray[Any, Any]") -> Iterable[tuple[str, "np.ndarray[Any, Any]"]]:
+    """The values of a tensor by feature: `name`, or `name[i]` where a row has several elements."""
+    if array.dtype.kind not in "biuf" or not array.size:
+        return
+    rows = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+    if rows.shape[1] == 1 or rows.shape[1] > MOST_ELEMENTS:
+        yield name, rows.ravel()
+        return
+    for index in range(rows.shape[1]):
+        yield f"{name}[{index}]", rows[:, index]
+
+
+def compare(expected: Profile, tensors: Mapping[str, "np.ndarray[Any, Any]"]) -> list[Drift]:
+    """The drift of every feature that a profile knows and `tensors` have, the greatest PSI first."""
+    found = []
+    for name, array in tensors.items():
+        for feature, values in columns(name, array):
+            if feature in expected:
+                known = expected[feature]
+                found.append(
+                    _distance(feature, known["shares"], _shares(values, known["edges"]), len(values))
+                )
+    return sorted(found, key=lambda drift: -drift.psi)
+
+
+def _histogram(values: "np.ndarray[Any, Any]") -> dict[str, Any]:
+    finite = values[np.isfinite(values)].astype(np.float64)
+    edges = np.unique(np.quantile(finite, np.arange(1, BINS) / BINS)) if len(finite) else np.empty(0)
+    return {"edges": edges.tolist(), "shares": _shares(values, edges.tolist())}
+
+
+def _shares(values: "np.ndarray[Any, Any]", edges: Sequence[float]) -> list[float]:
+    """What part of `values` lies in each bin; NaN counts as above all."""
+    counts = np.bincount(np.searchsorted(edges, values.astype(np.float64)), minlength=len(edges) + 1)
+    return [float(share) for share in counts / max(1, len(values))]
+
+
+def _distance(feature: str, expected: Sequence[float], found: Sequence[float], rows: int) -> Drift:
+    old, new = np.maximum(expected, LEAST_SHARE), np.maximum(found, LEAST_SHARE)
+    psi = float(np.sum((new - old) * np.log(new / old)))
+    ks = float(np.max(np.abs(np.cumsum(expected) - np.cumsum(found))))
+    return Drift(feature, psi, ks, rows)

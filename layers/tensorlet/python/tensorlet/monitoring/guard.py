@@ -1,0 +1,125 @@
+"""The guard of a release: takes a new version back when it does worse than its limits allow.
+
+An alias that two versions share is a release under way: the one of the greatest weight is the incumbent, the other
+the challenger. The guard reads what both did since the release began and, when a limit is broken, rolls the alias
+back by compare-and-swap, with the reason in its history. It never moves an alias forward.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from tensorlet.errors import InvalidRequest
+from tensorlet.monitoring.observations import Observation, Seen, read, tensors, total
+from tensorlet.registry.registry import Aliases, Registry
+from tensorlet.registry.store import Store
+from tensorlet.registry.writer import roll_back
+
+
+class Limits(NamedTuple):
+    """What a challenger may do before it is taken back; each is checked once it has answered `min_requests`."""
+
+    error_rate: float = 0.01  # part of its requests that fail beyond the part of the incumbent's
+    latency_ratio: float = 2.0  # its 95th percentile in the runtime to the incumbent's
+    drift: float = 0.25  # greatest population stability index of an output against the incumbent's
+    min_requests: int = 100
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Limits":
+        """Raises InvalidRequest naming the limit, what was expected and what came."""
+        for name, value in document.items():
+            if name not in cls._fields:
+                raise InvalidRequest(f"limits: expected one of {', '.join(cls._fields)}, got {name!r}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise InvalidRequest(f"limits: {name}: expected a number, 0 or more, got {value!r}")
+        return cls(**document)
+
+
+class Verdict(NamedTuple):
+    """What the guard found of one alias: `reason` is why it was rolled back, "" where it was not."""
+
+    model: str
+    alias: str
+    challenger: int
+    requests: int
+    reason: str
+
+
+def watch(
+    registry: Registry, writable: Store, observed: Store, until: datetime | None = None
+) -> list[Verdict]:
+    """Look at every release under way in `registry`, and take back those that break their limits."""
+    now = until or datetime.now(UTC)
+    return [
+        verdict
+        for model in registry.models()
+        for aliases in [registry.aliases(model)]
+        for alias in aliases.weights
+        for verdict in _look(writable, observed, model, alias, aliases, now)
+    ]
+
+
+def _look(
+    writable: Store, observed: Store, model: str, alias: str, aliases: Aliases, now: datetime
+) -> list[Verdict]:
+    """The verdicts on the challengers of one alias, after what they say has been done."""
+    weights = aliases.weights[alias]
+    incumbent = aliases.version(alias)
+    if len(weights) < 2 or incumbent is None:
+        return []
+    limits = Limits.from_json(aliases.settings.get(alias, {}).get("limits", {}))
+    since = _began(aliases, alias)
+    old = total(list(read(observed, model, incumbent, since, now)))
+    verdicts = []
+    for challenger in sorted(int(version) for version in weights if int(version) != incumbent):
+        new = total(list(read(observed, model, challenger, since, now)))
+        reason = broken(limits, old, new)
+        if reason:
+            roll_back(
+                writable, model, alias, f"guard: version {challenger}: {reason}", aliases.weights[alias]
+            )
+        verdicts.append(Verdict(model, alias, challenger, new.tally.requests, reason))
+        if reason:
+            break
+    return verdicts
+
+
+def broken(limits: Limits, old: Seen, new: Seen) -> str:
+    """The limit that the challenger `new` breaks against the incumbent `old`, as a sentence; "" for none."""
+    if new.tally.requests < limits.min_requests:
+        return ""
+    more_errors = new.tally.error_rate - old.tally.error_rate
+    if more_errors > limits.error_rate:
+        return (
+            f"{new.tally.error_rate:.1%} of {new.tally.requests} requests failed, {old.tally.error_rate:.1%} of the"
+            f" incumbent's; the limit is {limits.error_rate:.1%} more"
+        )
+    old_ms, new_ms = old.tally.latency_ms(0.95), new.tally.latency_ms(0.95)
+    if old_ms and new_ms > old_ms * limits.latency_ratio:
+        ratio = limits.latency_ratio
+        return f"95 % answer within {new_ms:g} ms, the incumbent's within {old_ms:g}; the limit is {ratio:g} times"
+    moved = prediction_drift(old.sample, new.sample)
+    if moved and moved[1] > limits.drift:
+        return f"predictions moved: PSI of {moved[0]} is {moved[1]:.2f}; the limit is {limits.drift:g}"
+    return ""
+
+
+def prediction_drift(old: Sequence[Observation], new: Sequence[Observation]) -> tuple[str, float] | None:
+    """The output that moved most between two samples and its PSI; None where there is nothing to compare."""
+    from tensorlet.monitoring.drift import compare, profile  # NumPy, where there is a sample to compare
+
+    before, after = tensors(old, "outputs"), tensors(new, "outputs")
+    if not before or not after:
+        return None
+    drifts = compare(profile(before), after)
+    return (drifts[0].feature, drifts[0].psi) if drifts else None
+
+
+def _began(aliases: Aliases, alias: str) -> datetime:
+    """When the alias became what it is now: observations from before tell of another release."""
+    times = [
+        change["time"]
+        for change in aliases.history
+        if change.get("alias") == alias and "settings" not in change
+    ]
+    return datetime.fromisoformat(times[-1]) if times else datetime.fromtimestamp(0, UTC)

@@ -1,0 +1,75 @@
+"""What the monitor does on a schedule. Each task gives plain documents: they are logged, and answered to a caller."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from tensorlet.errors import InvalidSetting, TensorletError
+from tensorlet.monitoring.guard import watch
+from tensorlet.monitoring.report import drift_report, plot
+from tensorlet.monitoring.shadow import run_shadows
+from tensorlet.registry.store import Store, open_store
+from tensorlet.serving.service import ModelService
+from tensorlet.settings import Settings
+
+Findings = list[dict[str, Any]]
+
+
+class Monitor(NamedTuple):
+    """A registry's models, the store to move their aliases in, and where observations are."""
+
+    service: ModelService
+    writable: Store
+    observed: Store
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Monitor":
+        """Raises InvalidSetting where there are no observations."""
+        if not settings.capture:
+            raise InvalidSetting("TENSORLET_CAPTURE: expected the URI of the observations, got nothing")
+        writable = open_store(settings.registry.split(",")[-1].strip())
+        return cls(ModelService.from_settings(settings), writable, open_store(settings.capture))
+
+
+def guard(monitor: Monitor, since: datetime, until: datetime) -> Findings:
+    """A verdict on every release under way; those that broke a limit have been rolled back."""
+    return [
+        verdict._asdict()
+        for verdict in watch(monitor.service.registry, monitor.writable, monitor.observed, until)
+    ]
+
+
+def shadow(monitor: Monitor, since: datetime, until: datetime) -> Findings:
+    """What the shadows of the aliases answered to what has been captured since they last ran."""
+    return [
+        {**found._asdict(), "summary": found.summary._asdict()}
+        for found in run_shadows(monitor.service, monitor.observed, since, until)
+    ]
+
+
+def drift(monitor: Monitor, since: datetime, until: datetime) -> Findings:
+    """Reports of the versions that answer unversioned requests, stored beside the observations with their plots."""
+    reports: Findings = []
+    for model in monitor.service.registry.models():
+        try:
+            manifest = monitor.service.release(model).manifest
+            report = drift_report(manifest, monitor.observed, since, until)
+        except TensorletError as error:
+            reports.append({"model": model, "skipped": str(error)})
+            continue
+        folder = f"drift/{model}/{report.version}/{until:%Y-%m-%d}"
+        monitor.observed.put(f"{folder}.json", json.dumps(report.to_json(), indent=2).encode())
+        monitor.observed.put(f"{folder}.svg", plot(report).encode())
+        worst = report.drifts[0]._asdict() if report.drifts else None
+        reports.append(
+            {"model": model, "version": report.version, "requests": report.requests, "worst": worst}
+        )
+    return reports
+
+
+TASKS: dict[str, Callable[[Monitor, datetime, datetime], Findings]] = {
+    "guard": guard,
+    "shadow": shadow,
+    "drift": drift,
+}

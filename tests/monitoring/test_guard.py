@@ -1,0 +1,125 @@
+"""Releases that the guard takes back, and those it lets be."""
+
+from datetime import timedelta
+
+import pytest
+from tensorlet.errors import Conflict, InvalidRequest
+from tensorlet.monitoring.guard import Limits, watch
+from tensorlet.registry.registry import Registry
+from tensorlet.registry.writer import configure_alias, roll_back, set_alias
+
+from tests.monitoring.conftest import had_traffic
+
+BOTH, OLD_ONLY = {"1": 0.9, "2": 0.1}, {"1": 1.0}
+
+
+@pytest.fixture
+def verdicts(half, observed, recorder, clock):
+    """What the guard says now, of everything recorded so far."""
+
+    def look():
+        recorder.flush()
+        return watch(Registry([half]), half, observed, clock.now + timedelta(minutes=1))
+
+    return look
+
+
+def live(store):
+    return Registry([store]).aliases("half").weights["live"]
+
+
+def test_a_challenger_that_does_as_well_stays(half, recorder, verdicts):
+    had_traffic(recorder, 1, answered=900)
+    had_traffic(recorder, 2, answered=100)
+
+    [verdict] = verdicts()
+
+    assert verdict == ("half", "live", 2, 100, "") and live(half) == BOTH
+
+
+def test_one_that_fails_more_is_taken_back_and_the_history_says_why(half, recorder, verdicts):
+    had_traffic(recorder, 1, answered=900)
+    had_traffic(recorder, 2, answered=95, failed=5)
+
+    [verdict] = verdicts()
+
+    assert live(half) == OLD_ONLY
+    change = Registry([half]).aliases("half").history[-1]
+    assert change["rollback"] and change["reason"] == f"guard: version 2: {verdict.reason}"
+    assert "5.0% of 100 requests failed" in verdict.reason
+
+
+def test_failures_that_the_incumbent_has_too_are_nobodys_fault(half, recorder, verdicts):
+    had_traffic(recorder, 1, answered=95, failed=5)
+    had_traffic(recorder, 2, answered=95, failed=5)
+
+    assert not verdicts()[0].reason and live(half) == BOTH
+
+
+def test_one_that_is_slower_is_taken_back(half, recorder, verdicts):
+    had_traffic(recorder, 1, answered=100, infer_ms=1.0)
+    had_traffic(recorder, 2, answered=100, infer_ms=15.0)
+
+    assert "95 % answer within 20 ms, the incumbent's within 1" in verdicts()[0].reason
+    assert live(half) == OLD_ONLY
+
+
+def test_one_that_predicts_something_else_is_taken_back(half, recorder, verdicts):
+    had_traffic(recorder, 1, answered=400, added=2.0)
+    had_traffic(recorder, 2, answered=100, added=3.0)
+
+    assert "PSI of y" in verdicts()[0].reason and live(half) == OLD_ONLY
+
+
+def test_few_requests_prove_nothing(half, recorder, verdicts):
+    had_traffic(recorder, 1, answered=900)
+    had_traffic(recorder, 2, failed=99)
+
+    assert verdicts()[0] == ("half", "live", 2, 99, "") and live(half) == BOTH
+
+
+def test_limits_of_the_alias_count(half, recorder, verdicts):
+    configure_alias(half, "half", "live", {"limits": {"min_requests": 10, "error_rate": 0.5}})
+    had_traffic(recorder, 1, answered=90)
+    had_traffic(recorder, 2, answered=6, failed=4)
+
+    assert not verdicts()[0].reason
+    configure_alias(half, "half", "live", {"limits": {"min_requests": 10, "error_rate": 0.3}})
+    assert verdicts()[0].reason
+
+
+def test_what_happened_before_the_release_does_not_count(half, recorder, verdicts, clock, observed):
+    clock.pass_(-3600)
+    had_traffic(recorder, 2, failed=500)
+    recorder.flush()
+    clock.pass_(3600)
+    had_traffic(recorder, 1, answered=100)
+    had_traffic(recorder, 2, answered=100)
+
+    assert not verdicts()[0].reason and live(half) == BOTH
+
+
+def test_an_alias_of_one_version_is_left_alone(half, recorder, verdicts):
+    set_alias(half, "half", "live", 2)
+    had_traffic(recorder, 2, failed=500)
+
+    assert verdicts() == [] and live(half) == {"2": 1.0}
+
+
+def test_a_release_that_somebody_moved_meanwhile_is_not_undone(half):
+    judged = live(half)
+    set_alias(half, "half", "live", 2)
+
+    with pytest.raises(Conflict, match="changed by somebody else"):
+        roll_back(half, "half", "live", "too late", expected=judged)
+
+    assert live(half) == {"2": 1.0}
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"errors": 1}, {"drift": "much"}, {"error_rate": -1}, {"error_rate": True}, {"drift": float("nan")}],
+)
+def test_limits_that_cannot_be_are_refused_by_name(limits):
+    with pytest.raises(InvalidRequest, match=f"limits: .*{next(iter(limits))}"):
+        Limits.from_json(limits)
