@@ -84,7 +84,8 @@ def _publish(parser: ArgumentParser) -> None:
     parser.add_argument(
         "path",
         metavar="PATH",
-        help=".keras, .h5, SavedModel folder, TorchScript .pt, .pth with --module, .onnx or .tflite",
+        help=".keras, .h5, .weights.h5 with its .json, SavedModel folder, .pth or .safetensors with --module,"
+        " .pt2, TorchScript .pt, .onnx or .tflite",
     )
     parser.add_argument("--name", required=True, help="name of the model in the registry")
     _add_registry(parser)
@@ -98,10 +99,15 @@ def _publish(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trust-source",
         action="store_true",
-        help="allow formats that can run code (SavedModel, TorchScript); only for files you trust",
+        help="allow formats that can run code (SavedModel, TorchScript, .pt2); only for files you trust",
     )
     parser.add_argument(
         "--module", metavar="PKG.MOD:FACTORY", help="what makes the module for a .pth state_dict"
+    )
+    parser.add_argument(
+        "--architecture",
+        metavar="FILE",
+        help="the to_json() of Keras weights (default: NAME.json beside NAME.weights.h5)",
     )
     parser.add_argument(
         "--input",

@@ -16,11 +16,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from tensorlet.errors import ArtifactRefused, ConversionFailed, InferenceFailed, PublishError, UntrustedSource
+from tensorlet.publish.confine import network_open
 from tensorlet.publish.convert import DESCRIBE, run_steps
 from tensorlet.publish.converters.job import DESCRIPTION_FILE, GIVEN_INPUTS, SIGNATURES_FILE, Job
 from tensorlet.publish.golden import FILE, Arrays, Golden, load_golden
 from tensorlet.publish.roles import find_roles
-from tensorlet.publish.sources import ONNX, SourceFormat, detect_source, digest_source
+from tensorlet.publish.sources import ONNX, SourceFormat, detect_source, digest_source, find_architecture
 from tensorlet.publish.trial import Request, Trial, try_artifact
 from tensorlet.registry.attestation import Signer
 from tensorlet.registry.registry import ALIAS_NAME, MODEL_NAME
@@ -58,6 +59,7 @@ def publish(
     aliases: Sequence[str] = (),
     trust_source: bool = False,
     module: str | None = None,
+    architecture: Path | None = None,
     inputs: Sequence[TensorSpec] = (),
     outputs: Sequence[str] = (),
     classes: str | None = None,
@@ -73,9 +75,10 @@ def publish(
     """Publish the saved model at `source` as the next version of `name`, and return that version.
 
     `inputs` and `outputs` name the model's tensors where it does not, or otherwise; `module` is the factory
-    that PyTorch weights belong to. `classes` and `scores` say which output is which for classification, and
-    `labels` name the classes. `details` is added to the manifest, `golden` replaces made-up inputs of the
-    check, `keep` is a folder that gets a copy of every artifact. `signer` signs the version and the aliases.
+    that PyTorch weights belong to, `architecture` the file with the to_json() of Keras weights. `classes` and
+    `scores` say which output is which for classification, and `labels` name the classes. `details` is added to
+    the manifest, `golden` replaces made-up inputs of the check, `keep` is a folder that gets a copy of every
+    artifact. `signer` signs the version and the aliases.
 
     Raises:
         PublishError: no known format, or arguments that do not fit the model.
@@ -94,11 +97,14 @@ def publish(
             " add --trust-source if you know where it comes from"
         )
 
+    architecture = find_architecture(source, form, architecture)
+    if form.is_program and network_open():
+        report(f"the network could not be cut off from the conversion: {network_open()}")
     if fast_start == "always" and ONNX not in form.targets:
         raise PublishError("--fast-start always: only an ONNX artifact has a fast-start variant")
 
     with TemporaryDirectory(prefix="tensorlet-publish-") as folder:
-        job = _job(Path(folder), source, form, module, inputs, outputs, golden)
+        job = _job(Path(folder), source, form, module, architecture, inputs, outputs, golden)
         failures = convert(form, job)
         candidates = [_candidate(form, job, target, failures) for target in form.targets]
         candidates += [Candidate(target, Path(), reason) for target, reason in form.impossible.items()]
@@ -118,7 +124,7 @@ def publish(
         for path in files.values():
             if keep:
                 shutil.copyfile(path, keep / path.name)
-        document = manifest(source, form, description, made)
+        document = manifest(source, architecture, form, description, made)
         for candidate in made:
             files |= _add_variant(candidate, document, report)
         document |= roles | ({"labels": list(labels)} if labels else {}) | dict(details or {})
@@ -196,16 +202,25 @@ def table(candidates: Sequence[Candidate]) -> list[str]:
 
 
 def manifest(
-    source: Path, form: SourceFormat, description: Description, made: Sequence[Candidate]
+    source: Path,
+    architecture: Path | None,
+    form: SourceFormat,
+    description: Description,
+    made: Sequence[Candidate],
 ) -> dict[str, Any]:
     """The manifest of the version, see docs/manifest.schema.json; the registry adds what it assigns and measures."""
     return {
         "framework": {"name": form.framework, "versions": dict(description.versions)},
-        "source": {"format": form.name, "file": source.name, "sha256": digest_source(source)},
+        "source": {"format": form.name, **_file(source)}
+        | ({"architecture": _file(architecture)} if architecture else {}),
         "signature": description.signature.to_json(),
         "artifacts": [_artifact(candidate) for candidate in made],
         "default_artifact": made[0].format,
     }
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": digest_source(path)}
 
 
 def _artifact(candidate: Candidate) -> dict[str, Any]:
@@ -236,6 +251,7 @@ def _job(
     source: Path,
     form: SourceFormat,
     module: str | None,
+    architecture: Path | None,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[str],
     golden: Mapping[str, Any] | None,
@@ -251,6 +267,7 @@ def _job(
         format=form.name,
         folder=str(folder),
         module=module,
+        architecture=str(architecture.absolute()) if architecture else None,
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         golden_inputs=str(given) if given else None,

@@ -33,9 +33,11 @@ SOURCES = {
         SourceFormat("tflite", "tflite", "", (TFLITE,), False, 1e-6),
         SourceFormat("keras", "keras", "from_keras", (ONNX, TFLITE), False, 1e-5),
         SourceFormat("h5", "keras", "from_keras", (ONNX, TFLITE), False, 1e-5),
+        SourceFormat("keras_weights", "keras", "from_keras", (ONNX, TFLITE), False, 1e-5),
         SourceFormat("saved_model", "tensorflow", "from_saved_model", (ONNX, TFLITE), True, 1e-5),
         SourceFormat("state_dict", "torch", "from_torch", (ONNX, TFLITE), False, 1e-4),
         SourceFormat("safetensors", "torch", "from_torch", (ONNX, TFLITE), False, 1e-4),
+        SourceFormat("torch_export", "torch", "from_torch", (ONNX, TFLITE), True, 1e-4),
         SourceFormat(
             "torchscript",
             "torch",
@@ -49,15 +51,22 @@ SOURCES = {
         ),
     )
 }
+KERAS_WEIGHTS = ".weights.h5"
 SUFFIXES = {
     ".onnx": "onnx",
     ".tflite": "tflite",
     ".keras": "keras",
+    KERAS_WEIGHTS: "keras_weights",
     ".h5": "h5",
     ".hdf5": "h5",
     ".safetensors": "safetensors",
+    ".pt2": "torch_export",
 }
-TORCH_SUFFIXES = (".pt", ".pth")  # either may hold weights or TorchScript: the content tells
+TORCH_SUFFIXES = (".pt", ".pth")  # may hold weights, TorchScript or an exported program: the content tells
+
+# A file in the archive, under a folder of any name, tells its format; archives of weights have neither.
+# Sources: PyTorch, torch/csrc/jit/docs/serialization.md, "Overview"; torch/export/pt2_archive/constants.py.
+TORCH_ARCHIVES = {"constants.pkl": "torchscript", "archive_format": "torch_export"}
 
 
 def detect_source(path: Path) -> SourceFormat:
@@ -72,13 +81,35 @@ def detect_source(path: Path) -> SourceFormat:
         if (path / "saved_model.pb").is_file():
             return SOURCES["saved_model"]
         raise PublishError(f"{path}: expected a SavedModel folder, with saved_model.pb directly in it")
-    suffix = path.suffix.lower()
-    if suffix in TORCH_SUFFIXES:
-        return SOURCES["torchscript" if _is_torchscript(path) else "state_dict"]
-    if suffix not in SUFFIXES:
-        known = ", ".join([*SUFFIXES, *TORCH_SUFFIXES])
-        raise PublishError(f"{path}: expected a SavedModel folder or a file ending in {known}")
-    return SOURCES[SUFFIXES[suffix]]
+    name = path.name.lower()
+    if name.endswith(TORCH_SUFFIXES):
+        return SOURCES[_torch_format(path)]
+    for suffix, format in SUFFIXES.items():  # .weights.h5 before .h5
+        if name.endswith(suffix):
+            return SOURCES[format]
+    known = ", ".join([*SUFFIXES, *TORCH_SUFFIXES])
+    raise PublishError(f"{path}: expected a SavedModel folder or a file ending in {known}")
+
+
+def find_architecture(source: Path, form: SourceFormat, given: Path | None) -> Path | None:
+    """The file of `to_json()` that Keras weights belong to: `given`, or NAME.json beside NAME.weights.h5.
+
+    Raises:
+        PublishError: there is none, or `given` comes with a source that knows its own architecture.
+    """
+    if form.name != "keras_weights":
+        if given:
+            raise PublishError(
+                f"--architecture: only files ending in {KERAS_WEIGHTS} need one, not {source.name}"
+            )
+        return None
+    path = given or source.with_name(source.name[: -len(KERAS_WEIGHTS)] + ".json")
+    if not path.is_file():
+        raise PublishError(
+            f"{path}: no such file; weights need their architecture, the text of model.to_json(), in it"
+            " or in the file that --architecture names"
+        )
+    return path
 
 
 def digest_source(path: Path) -> str:
@@ -94,12 +125,11 @@ def digest_source(path: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _is_torchscript(path: Path) -> bool:
-    """TorchScript archives carry their code; archives of weights have none.
-
-    Source: PyTorch, torch/csrc/jit/docs/serialization.md, "Overview".
-    """
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/")[1:2] == ["constants.pkl"] for name in archive.namelist())
+def _torch_format(path: Path) -> str:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                format = TORCH_ARCHIVES.get("/".join(name.split("/")[1:]))
+                if format:
+                    return format
+    return "state_dict"

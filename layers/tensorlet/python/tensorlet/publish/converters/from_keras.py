@@ -1,10 +1,15 @@
-"""Keras (.keras, .h5) to ONNX and TFLite, through TensorFlow. Files are opened in Keras' safe mode."""
+"""Keras (.keras, .h5, weights with an architecture) to ONNX and TFLite, through TensorFlow.
 
+Files are opened in Keras' safe mode.
+"""
+
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from tensorlet.publish.converters.job import Job, Refused, datatype, renamed, run
+from tensorlet.publish.converters.keras_gru import HANDLERS, gru_operators
 from tensorlet.publish.converters.tensorflow_graph import Function, describe_function, to_onnx, to_tflite
 from tensorlet.signature import DYNAMIC, TensorSpec
 
@@ -17,8 +22,13 @@ def describe(job: Job) -> None:
     function.save(job.path("saved_model"), function.inputs)
 
 
+def convert_to_onnx(job: Job) -> None:
+    with gru_operators():
+        to_onnx(job, load(job), HANDLERS)
+
+
 def load(job: Job) -> Function:
-    model = keras.models.load_model(job.source, compile=False, safe_mode=True)
+    model = _model(job)
     inputs = _inputs(model, job)
 
     def call(*tensors: Any) -> dict[str, Any]:
@@ -26,6 +36,25 @@ def load(job: Job) -> Function:
 
     # Without the variables themselves TensorFlow saves the model and forgets its weights, without a word.
     return Function(call, inputs, track=[variable.value for variable in model.variables])
+
+
+def _model(job: Job) -> Any:
+    """The model, or Refused where its weights do not fit its architecture."""
+    if job.architecture is None:
+        return keras.models.load_model(job.source, compile=False, safe_mode=True)
+    # In safe mode, like everything that Keras reads back unless it is told otherwise.
+    model = keras.models.model_from_json(Path(job.architecture).read_text(encoding="utf-8"))
+    if not model.built:
+        raise Refused(
+            "the architecture does not say its input; save it from a model that was built or called"
+        )
+    try:
+        model.load_weights(job.source)
+    except ValueError as error:
+        raise Refused(
+            f"the weights do not fit {Path(job.architecture).name}: {str(error).splitlines()[0]}"
+        ) from error
+    return model
 
 
 def _run(model: Any, tensors: tuple[Any, ...]) -> Any:
@@ -72,7 +101,7 @@ if __name__ == "__main__":
     run(
         {
             "describe": describe,
-            "onnx": lambda job: to_onnx(job, load(job)),
+            "onnx": convert_to_onnx,
             "tflite": lambda job: to_tflite(job, load(job)),
         }
     )

@@ -1,17 +1,27 @@
-"""PyTorch weights (with the module they belong to) and TorchScript to ONNX and TFLite.
+"""PyTorch to ONNX and TFLite: weights (with the module they belong to), torch.export programs, TorchScript.
 
-Pickles are read with `weights_only=True`. TorchScript is a program: the caller has vouched for it.
+Pickles are read with `weights_only=True`. The two others are programs: the caller has vouched for them.
 """
 
 import ast
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_unflatten
 
-from tensorlet.publish.converters.job import OPSET, Job, Refused, describe, renamed, run, takes_batches
+from tensorlet.publish.converters.job import (
+    OPSET,
+    Job,
+    Refused,
+    datatype,
+    describe,
+    renamed,
+    run,
+    takes_batches,
+)
 from tensorlet.signature import DYNAMIC, TensorSpec
 from tensorlet.tensors import DATATYPES
 
@@ -48,15 +58,37 @@ class Positional(nn.Module):
         return tuple(_named_outputs(self.model(*inputs), self.outputs).values())
 
 
+class Exported(nn.Module):
+    """An exported program as a module of positional tensors, whatever structure its inputs had."""
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        super().__init__()
+        # Its guards are the lengths that its author named; what it computes does not depend on them.
+        self.program = program.module(check_guards=False)
+        self.structure = program.call_spec.in_spec
+
+    def forward(self, *inputs: Tensor) -> Any:
+        arguments, named = tree_unflatten(inputs, self.structure)
+        return self.program(*arguments, **named)
+
+
+class Loaded(NamedTuple):
+    """A model, ready to infer, and its inputs in the order in which it takes them."""
+
+    model: nn.Module
+    inputs: tuple[TensorSpec, ...]
+
+
 def describe_model(job: Job) -> None:
-    model = Named(load(job), job)
+    loaded = load(job)
+    model = Named(loaded.model, job)
 
     @torch.no_grad()
     def call(arrays: Any) -> dict[str, Any]:
-        tensors = {spec.name: torch.from_numpy(arrays[spec.name]) for spec in job.inputs}
+        tensors = {spec.name: torch.from_numpy(arrays[spec.name]) for spec in loaded.inputs}
         return {name: tensor.numpy() for name, tensor in model(**tensors).items()}
 
-    describe(job, job.inputs, call, takes_batches(job.inputs), PACKAGES)
+    describe(job, loaded.inputs, call, takes_batches(loaded.inputs), PACKAGES)
 
 
 def to_onnx(job: Job) -> None:
@@ -64,8 +96,8 @@ def to_onnx(job: Job) -> None:
 
     from tensorlet.publish.converters.onnx_file import finish
 
-    model = load(job)
-    example = _example(job.inputs, EXAMPLE_ROWS)
+    model, inputs = load(job)
+    example = _example(inputs, EXAMPLE_ROWS)
     path = job.path("model.onnx")
     names = {
         "input_names": list(example),
@@ -75,36 +107,64 @@ def to_onnx(job: Job) -> None:
     }
     if isinstance(model, torch.jit.ScriptModule):
         # The newer exporter does not read TorchScript.
-        axes = {spec.name: _dynamic_axes(spec) for spec in job.inputs}
+        axes = {spec.name: _dynamic_axes(spec) for spec in inputs}
         torch.onnx.export(model, tuple(example.values()), path, dynamo=False, dynamic_axes=axes, **names)
     else:
-        shapes = {"inputs": tuple(_dynamic_axes(spec) for spec in job.inputs)}
+        shapes = {"inputs": tuple(_dynamic_axes(spec) for spec in inputs)}
         torch.onnx.export(
             Positional(model, job), tuple(example.values()), path, dynamic_shapes=shapes, external_data=False, **names
         )  # fmt: skip
-    finish(onnx.load(path), path, job.inputs)
+    finish(onnx.load(path), path, inputs)
 
 
 def to_tflite(job: Job) -> None:
     import litert_torch
 
-    if any(DYNAMIC in spec.shape[1:] for spec in job.inputs):
+    loaded = load(job)
+    if any(DYNAMIC in spec.shape[1:] for spec in loaded.inputs):
         raise Refused("litert-torch takes no dynamic dimension but the batch")
-    model = Named(load(job), job)
-    batches = TFLITE_BATCHES if takes_batches(job.inputs) else (1,)
+    model = Named(loaded.model, job)
+    batches = TFLITE_BATCHES if takes_batches(loaded.inputs) else (1,)
     exporter = litert_torch
     for rows in batches:
-        exporter = exporter.signature(f"b{rows}", model, sample_kwargs=_example(job.inputs, rows))
-    exporter.convert().export(str(job.path("model.tflite")))
+        exporter = exporter.signature(f"b{rows}", model, sample_kwargs=_example(loaded.inputs, rows))
+    # Otherwise 64-bit inputs and outputs become 32-bit ones, and the version's formats differ in what they take.
+    wide = any(DATATYPES[spec.datatype].size_bytes == 8 for spec in loaded.inputs)
+    exporter.convert(enable_x64=wide).export(str(job.path("model.tflite")))
 
 
-def load(job: Job) -> nn.Module:
-    """The model, ready to infer. Raises Refused for weights without a module or inputs."""
+def load(job: Job) -> Loaded:
+    """Raises Refused for weights without a module, and for files that do not say their inputs and nobody else does."""
+    if job.format == "torch_export":
+        return _load_program(job)
     if not job.inputs:
         raise Refused("PyTorch files do not say their inputs: add --input NAME:DATATYPE:SHAPE, batch as -1")
     if job.format == "torchscript":
         script: nn.Module = torch.jit.load(job.source, map_location="cpu")
-        return script.eval()
+        return Loaded(script.eval(), job.inputs)
+    return Loaded(_load_weights(job), job.inputs)
+
+
+def _load_program(job: Job) -> Loaded:
+    """An exported program knows its inputs; the user may name them otherwise."""
+    program = torch.export.load(job.source)
+    own = program.graph_signature.user_inputs
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.name in own}
+    if not all(isinstance(value, Tensor) for value in values.values()):
+        raise Refused("expected a program whose inputs are tensors")
+    names = renamed(list(own), tuple(spec.name for spec in job.inputs), "inputs")
+    inputs = tuple(
+        TensorSpec(name, datatype(str(value.dtype).removeprefix("torch.")), _dims(value.shape))
+        for name, value in zip(names, values.values(), strict=True)
+    )
+    return Loaded(Exported(program), inputs)
+
+
+def _dims(shape: Any) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else DYNAMIC for dim in shape)
+
+
+def _load_weights(job: Job) -> nn.Module:
     if not job.module:
         raise Refused("weights need the module they belong to: add --module PACKAGE.MODULE:FACTORY")
     model = factory(job.module)()

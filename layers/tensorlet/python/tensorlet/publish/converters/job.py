@@ -25,15 +25,19 @@ class Refused(Exception):
 
 
 class Job(NamedTuple):
-    """`folder` is where results go. `inputs` and `outputs` are what the user said, perhaps nothing."""
+    """`folder` is where results go. `inputs` and `outputs` are what the user said, perhaps nothing.
+
+    `module` makes the module that PyTorch weights belong to; `architecture` is the file of Keras' to_json().
+    """
 
     source: str
     format: str
     folder: str
-    module: str | None
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[str, ...]
-    golden_inputs: str | None  # .npz by input name
+    module: str | None = None
+    architecture: str | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[str, ...] = ()
+    golden_inputs: str | None = None  # .npz by input name
 
     def to_json(self) -> dict[str, Any]:
         return {**self._asdict(), "inputs": [spec.to_json() for spec in self.inputs]}

@@ -1,6 +1,6 @@
 """TensorFlow functions to ONNX (tf2onnx) and TFLite (TFLiteConverter), with names chosen by us."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,13 +44,16 @@ def describe_function(job: Job, function: Function, packages: tuple[str, ...]) -
     describe(job, function.inputs, call, takes_batches(function.inputs), packages)
 
 
-def to_onnx(job: Job, function: Function) -> None:
+def to_onnx(job: Job, function: Function, handlers: Mapping[str, Any] | None = None) -> None:
+    """`handlers` write TensorFlow operators that tf2onnx does not know, or knows less well."""
     import tf2onnx
 
     from tensorlet.publish.converters.onnx_file import finish
 
     traced = function.traced(function.inputs)
-    model, _ = tf2onnx.convert.from_function(traced, input_signature=traced.input_signature, opset=OPSET)
+    model, _ = tf2onnx.convert.from_function(
+        traced, input_signature=traced.input_signature, opset=OPSET, custom_op_handlers=dict(handlers or {})
+    )
     finish(model, job.path("model.onnx"), function.inputs)
 
 
