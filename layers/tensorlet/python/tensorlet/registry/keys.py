@@ -86,7 +86,7 @@ def _entry(entry: str) -> list[PublicKey]:
         try:
             return _pem(entry)
         except ValueError as error:
-            raise InvalidSetting(f"public key: {error}, got {entry[:80]!r}") from None
+            raise InvalidSetting(f"expected public keys as PEM: {error}, got {entry[:80]!r}") from None
     try:
         return [public_key(_decoded(entry))]
     except ValueError:  # not base64, or not of a key

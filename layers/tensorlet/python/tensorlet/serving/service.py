@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from tensorlet.errors import ArtifactRefused, NotFound, StorageUnavailable
+from tensorlet.errors import ArtifactRefused, DigestMismatch, NotFound, StorageUnavailable
 from tensorlet.registry.manifest import Artifact, ArtifactFile, Manifest
 from tensorlet.registry.registry import (
     DEFAULT_ALIAS,
@@ -281,6 +281,8 @@ def open_artifact(release: Release, artifact: Artifact, threads: int) -> Inferen
             for file in artifact.files:
                 release.save(file, f"{folder}/{file.path}")
             return _open_in(folder, release, artifact, threads)
+    except DigestMismatch:
+        raise  # it says where
     except ArtifactRefused as error:
         where = f"{release.name}/{artifact.files[0].path}"
         text = str(error)
