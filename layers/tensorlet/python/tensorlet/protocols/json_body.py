@@ -88,6 +88,15 @@ def open_fast_lane() -> None:
 _fast_lane_is_open = False
 
 
+def decode_repeated(body: bytes, signature: Any, limits: Settings, decode: Any, *place: Any) -> Any:
+    """`decode(body, signature, limits)`, from the second request of a process on by way of `repeats.decode_again`."""
+    if not _fast_lane_is_open:
+        return decode(body, signature, limits)
+    from tensorlet.protocols.repeats import decode_again
+
+    return decode_again(body, signature, limits, decode, *place)
+
+
 def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayReader"], Any]) -> Any:
     """What `extract(document, reader)` makes of a simdjson document, or None where it, or simdjson, declines.
 

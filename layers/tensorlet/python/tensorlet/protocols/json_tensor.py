@@ -88,9 +88,8 @@ def shorten(value: Any) -> str:
 
 def _cast(numbers: Numbers, datatype: str, where: str) -> Buffer:
     """Parsed numbers as elements of `datatype`. Raises InvalidTensor for a value outside its range."""
-    convert = _CASTS.get((numbers.code, datatype))
-    if convert is not None:
-        return convert(numbers.buffer)
+    if datatype in CASTS:
+        return CASTS[datatype][1](numbers.buffer)
     values = memoryview(numbers.buffer).cast(numbers.code).tolist()  # type: ignore[call-overload]
     try:
         return from_values(datatype, (len(values),), values).data  # type: ignore[no-any-return]
@@ -102,10 +101,11 @@ def _same(buffer: Buffer) -> Buffer:
     return buffer
 
 
-_CASTS: dict[tuple[str, str], Callable[[Buffer], Buffer]] = {
-    ("d", "FP32"): narrow,
-    ("d", "FP64"): _same,
-    ("q", "INT64"): _same,
+# Datatypes that parsed numbers become at once: what `Numbers` they are read as, and how they change.
+CASTS: dict[str, tuple[str, Callable[[Buffer], Buffer]]] = {
+    "FP32": ("d", narrow),
+    "FP64": ("d", _same),
+    "INT64": ("q", _same),
 }
 
 

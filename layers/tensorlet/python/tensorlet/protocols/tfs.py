@@ -7,7 +7,14 @@ from math import prod
 from typing import Any, NamedTuple
 
 from tensorlet.errors import InvalidRequest, InvalidTensor
-from tensorlet.protocols.json_body import ArrayReader, Declined, Numbers, number_arrays, parse_json
+from tensorlet.protocols.json_body import (
+    ArrayReader,
+    Declined,
+    Numbers,
+    decode_repeated,
+    number_arrays,
+    parse_json,
+)
 from tensorlet.protocols.json_tensor import nested_values, shorten, tensor_from_json
 from tensorlet.settings import Settings
 from tensorlet.signature import DYNAMIC, Signature, TensorSpec
@@ -34,6 +41,10 @@ def decode_predict(body: bytes, signature: Signature, limits: Settings) -> Predi
     Raises:
         InvalidJson, InvalidRequest, InvalidTensor, PayloadTooLarge.
     """
+    return decode_repeated(body, signature, limits, _decode_predict, _data_of, b"[")  # type: ignore[no-any-return]
+
+
+def _decode_predict(body: bytes, signature: Signature, limits: Settings) -> PredictRequest:
     document = None
     if len(signature.inputs) == 1:
         spec = signature.inputs[0]
@@ -61,6 +72,10 @@ def decode_predict(body: bytes, signature: Signature, limits: Settings) -> Predi
             rows = (prod(tensor.shape), *spec.shape[1:])
             return PredictRequest({spec.name: tensor._replace(shape=rows)}, row, tensor.shape)
     return PredictRequest(inputs, row)
+
+
+def _data_of(document: Any) -> Any:
+    return document["instances" if "instances" in document else "inputs"]
 
 
 def _takes_single_numbers(signature: Signature) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tensorlet.errors import InvalidRequest, InvalidTensor, SignatureMismatch
 from tensorlet.protocols.binary_tensor import decode_binary
-from tensorlet.protocols.json_body import ArrayReader, Declined, number_arrays, parse_json
+from tensorlet.protocols.json_body import ArrayReader, Declined, decode_repeated, number_arrays, parse_json
 from tensorlet.protocols.json_tensor import shorten, tensor_from_json
 from tensorlet.settings import Settings
 from tensorlet.signature import Signature, quote
@@ -47,17 +47,22 @@ def decode_infer(
     if json_size == 0:
         return _raw_request(memoryview(body), signature)
     if json_size is None:
-        text, binary = bytes(body), memoryview(b"")
-        document = number_arrays(text, limits, _fast_document) or parse_json(text, limits)
-    else:
-        if not 0 < json_size <= len(body):
-            raise InvalidRequest(
-                f"inference header size should be in range (0, {len(body)}], got: {json_size}"
-            )
-        view = memoryview(body)
-        binary = view[json_size:]
-        document = parse_json(bytes(view[:json_size]), limits)
-    return _decode_document(document, binary, signature, limits)
+        return decode_repeated(bytes(body), signature, limits, _decode_json, _data_of, b'"data":')  # type: ignore[no-any-return]
+    if not 0 < json_size <= len(body):
+        raise InvalidRequest(f"inference header size should be in range (0, {len(body)}], got: {json_size}")
+    view = memoryview(body)
+    document = parse_json(bytes(view[:json_size]), limits)
+    return _decode_document(document, view[json_size:], signature, limits)
+
+
+def _decode_json(body: bytes, signature: Signature, limits: Settings) -> InferRequest:
+    """A request that is JSON to its end."""
+    document = number_arrays(body, limits, _fast_document) or parse_json(body, limits)
+    return _decode_document(document, memoryview(b""), signature, limits)
+
+
+def _data_of(document: Any) -> Any:
+    return document["inputs"][0]["data"]
 
 
 def _fast_document(document: Any, reader: ArrayReader) -> dict[str, Any]:
