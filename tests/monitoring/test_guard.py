@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 from tensorlet.errors import Conflict, InvalidRequest
-from tensorlet.monitoring.guard import Limits, watch
+from tensorlet.monitoring.guard import watch
+from tensorlet.monitoring.limits import Limits
 from tensorlet.registry.registry import Registry
 from tensorlet.registry.writer import configure_alias, roll_back, set_alias
 

@@ -134,6 +134,77 @@ def _publish(parser: ArgumentParser) -> None:
     _add_sign(parser, "sign the version, and the aliases")
 
 
+def _optimize(parser: ArgumentParser) -> None:
+    _add_model(parser, "model")
+    parser.add_argument(
+        "--target",
+        action="append",
+        required=True,
+        choices=("fp16", "int8-dynamic", "int8-static"),
+        help="a variant to make of each float32 artifact; may be repeated",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help=".npz or .csv with inputs whose ranges int8-static takes (default: those kept by training)",
+    )
+    parser.add_argument(
+        "--test",
+        metavar="FILE",
+        help=".npz or .csv with inputs and `label` to judge by (default: those kept by training)",
+    )
+    parser.add_argument(
+        "--max-accuracy-drop",
+        type=_typed(_share),
+        default=0.01,
+        metavar="SHARE",
+        help="refuse variants whose accuracy is lower by more than this (default: %(default)s)",
+    )
+    parser.add_argument("--plot", metavar="FILE.svg", help="write accuracy against size and latency")
+    _add_registry(parser)
+    parser.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="point this alias at the new version; may be repeated",
+    )
+
+
+def _replay(parser: ArgumentParser) -> None:
+    _add_model(parser, "model")
+    parser.add_argument(
+        "--of",
+        metavar="VERSION",
+        type=_typed(_version),
+        help="whose requests (default: those of alias `live`)",
+    )
+    _add_observations(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", help="write each comparison as a line of JSON")
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
+
+
+def _drift(parser: ArgumentParser) -> None:
+    _add_model(parser, "model")
+    _add_observations(parser)
+    parser.add_argument("--plot", metavar="FILE", help="draw the features that moved most, as SVG")
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
+
+
+def _add_observations(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--captures", metavar="URI", help="where captured requests are (default: $TENSORLET_CAPTURE)"
+    )
+    parser.add_argument(
+        "--hours",
+        type=_typed(_hours),
+        default=24.0,
+        metavar="N",
+        help="how far to look back (default: 24)",
+    )
+    _add_registry(parser)
+
+
 def _pull(parser: ArgumentParser) -> None:
     _add_model(parser, "model")
     _add_registry(parser)
@@ -160,6 +231,21 @@ def _alias(parser: ArgumentParser) -> None:
         "--rollback", action="store_true", help="point it at what it was before its last change"
     )
     action.add_argument("--history", action="store_true", help="show every change, newest first")
+    action.add_argument(
+        "--shadow",
+        type=_typed(_version_or_none),
+        metavar="VERSION",
+        help="let VERSION answer captured requests of this alias unheard; 0 ends it",
+    )
+    action.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        dest="limits",
+        type=_typed(_named_number),
+        metavar="NAME=NUMBER",
+        help="when the guard takes a release back: error_rate, latency_ratio, drift, min_requests; may be repeated",
+    )
     parser.add_argument(
         "--weight",
         type=_typed(_share),
@@ -231,10 +317,13 @@ def _demo(parser: ArgumentParser) -> None:
 
 COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "publish": ("convert a model, check it against its source and publish a version of it", _publish),
+    "optimize": ("add smaller variants, measured against the original, in a new version", _optimize),
     "models": ("list the models of a registry, their versions and aliases", _models),
     "alias": ("point an alias of a model at one of its versions", _alias),
     "sign": ("sign a version that was published without, or the aliases of a model", _sign),
     "verify": ("check a version's signature, digests and answers", _verify),
+    "replay": ("ask a version what others were asked, and compare the answers", _replay),
+    "drift": ("compare what a version sees and answers with its training", _drift),
     "pull": ("download an artifact whose digest has been checked", _pull),
     "serve": ("answer HTTP requests for all models of a registry", _serve),
     "batch": ("predict every row of a file", _batch),
@@ -279,6 +368,19 @@ def _version(text: str) -> int:
     return _integer(text, 1, 10**18 - 1, "a version (1, 2, ...)")
 
 
+def _version_or_none(text: str) -> int:
+    return _integer(text, 0, 10**18 - 1, "a version (1, 2, ...), or 0 for none")
+
+
+def _hours(text: str) -> float:
+    return _number(text, "a number of hours")
+
+
+def _named_number(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    return name, _number(number, f"NAME=NUMBER for {name!r}")
+
+
 def _port(text: str) -> int:
     return _integer(text, 0, 65535, "a port from 0 to 65535")
 
@@ -288,8 +390,15 @@ def _count(text: str) -> int:
 
 
 def _share(text: str) -> float:
-    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not float(text) <= 1:
+    share = _number(text, "a number from 0 to 1")
+    if share > 1:
         raise InvalidRequest(f"expected a number from 0 to 1, got {text!r}")
+    return share
+
+
+def _number(text: str, expected: str) -> float:
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
+        raise InvalidRequest(f"expected {expected}, got {text!r}")
     return float(text)
 
 

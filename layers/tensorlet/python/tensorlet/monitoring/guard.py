@@ -5,34 +5,15 @@ the challenger. The guard reads what both did since the release began and, when 
 back by compare-and-swap, with the reason in its history. It never moves an alias forward.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tensorlet.errors import InvalidRequest
+from tensorlet.monitoring.limits import Limits
 from tensorlet.monitoring.observations import Observation, Seen, read, tensors, total
 from tensorlet.registry.registry import Aliases, Registry
 from tensorlet.registry.store import Store
 from tensorlet.registry.writer import roll_back
-
-
-class Limits(NamedTuple):
-    """What a challenger may do before it is taken back; each is checked once it has answered `min_requests`."""
-
-    error_rate: float = 0.01  # part of its requests that fail beyond the part of the incumbent's
-    latency_ratio: float = 2.0  # its 95th percentile in the runtime to the incumbent's
-    drift: float = 0.25  # greatest population stability index of an output against the incumbent's
-    min_requests: int = 100
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Limits":
-        """Raises InvalidRequest naming the limit, what was expected and what came."""
-        for name, value in document.items():
-            if name not in cls._fields:
-                raise InvalidRequest(f"limits: expected one of {', '.join(cls._fields)}, got {name!r}")
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-                raise InvalidRequest(f"limits: {name}: expected a number, 0 or more, got {value!r}")
-        return cls(**document)
 
 
 class Verdict(NamedTuple):
