@@ -227,6 +227,12 @@ SETTINGS: dict[str, Setting] = {
         "A larger file is split at once, into chunks of about so many bytes. Empty: a file is split if its own first"
         " seconds show that one invocation will not do.",
     ),
+    "memory_mb": Setting(
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "1769",
+        _positive_int,
+        "Set by Lambda; the runtimes use one thread for each 1,769 MB.",
+    ),
     "input": Setting(
         "TENSORLET_INPUT",
         "",
@@ -239,12 +245,6 @@ SETTINGS: dict[str, Setting] = {
         _text,
         "ARN of the Step Functions state machine that predicts files too long for one invocation. Empty: none, and"
         " every file is predicted in place.",
-    ),
-    "memory_mb": Setting(
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-        "1769",
-        _positive_int,
-        "Set by Lambda; the runtimes use one thread for each 1,769 MB.",
     ),
     "model": Setting(
         "TENSORLET_MODEL",
