@@ -207,7 +207,7 @@ def outputs(store: Store) -> dict[str, bytes]:
         if key.endswith(".report.json"):
             report = json.loads(data)
             written = [(output["key"], output["size_bytes"]) for output in report["outputs"]]
-            found[key] = json.dumps({**report, "seconds": 0, "outputs": written}).encode()
+            found[key] = json.dumps({**report, "seconds": 0, "estimated_usd": 0, "outputs": written}).encode()
     return found
 
 

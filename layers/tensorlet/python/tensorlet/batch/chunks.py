@@ -24,6 +24,7 @@ from tensorlet.batch.run import NOT_SPLITTABLE
 from tensorlet.batch.source import BOM, RECORD_BYTES, Excerpt, Source
 from tensorlet.signature import Signature
 
+SPLITTABLE = ("csv", "jsonl", "npy")
 LEAD_BYTES = 256 << 10  # twice what CSV looks at to choose its columns
 WHITESPACE = np.frombuffer(b" \t\n\r\v\f", np.uint8)
 NEWLINE = 10
@@ -64,15 +65,27 @@ def cut(
         UnreadableFile: `not_splittable`, or the file as a whole is at fault.
         Conflict: the file has changed.
     """
-    if source.gzipped or format not in ("csv", "jsonl", "npy"):
-        kind = "gzip" if source.gzipped else format
-        raise UnreadableFile(f"{NOT_SPLITTABLE}: {kind} can only be read as a whole")
+    check_splittable(format, source.gzipped)
     if format == "npy":
+        if len(signature.outputs) > 1:
+            raise UnreadableFile(
+                f"{NOT_SPLITTABLE}: the predictions of a model with several outputs are NPZ, which is written as a"
+                " whole; use CSV or JSONL"
+            )
         return _cut_array(PlainArray(source), chunk_bytes, options.batch_rows)
     if format == "jsonl":
         return _cut_marks(json_lines(source), 0, chunk_bytes, options.batch_rows)
     header = CsvReader(source, signature, options).header is not None
     return _cut_marks(csv_records(source, options.delimiter, header), header, chunk_bytes, options.batch_rows)
+
+
+def check_splittable(format: str, gzipped: bool) -> None:
+    """Raises UnreadableFile: rows of this kind of file cannot be found without reading all before them."""
+    if gzipped or format not in SPLITTABLE:
+        kind = "gzip" if gzipped else format
+        raise UnreadableFile(
+            f"{NOT_SPLITTABLE}: {kind} can only be read as a whole; use {', '.join(SPLITTABLE)}, or smaller files"
+        )
 
 
 def excerpt(source: Source, format: str, chunk: Chunk) -> Source:

@@ -13,6 +13,9 @@ A lost condition (412) anywhere leads back to `look`. So whoever wrote last has 
 the input as it then was, or has crashed; then the queue delivers its message again. docs/batch.md has the argument.
 """
 
+from collections.abc import Callable
+from functools import partial
+from platform import machine
 from time import monotonic
 from typing import NamedTuple
 
@@ -22,8 +25,9 @@ from tensorlet.batch.keys import file_type, outputs, parse_model, plain_etag, pl
 from tensorlet.batch.options import Options, read_options
 from tensorlet.batch.report import Output, Report
 from tensorlet.batch.rows import UnreadableFile
-from tensorlet.batch.run import ProgressCallback, predict_file
+from tensorlet.batch.run import Counts, ProgressCallback, predict_file
 from tensorlet.batch.source import Source
+from tensorlet.cost import X86_64, cost_of_file, price
 from tensorlet.errors import (
     AliasNotFound,
     Conflict,
@@ -37,6 +41,8 @@ from tensorlet.registry.store import ObjectInfo, Store
 from tensorlet.registry.upload import Upload
 from tensorlet.serving.service import LoadedModel, ModelService
 
+ARCHITECTURE = "arm64" if machine() in ("arm64", "aarch64") else X86_64
+CHUNK_STEPS = 3  # state transitions of Step Functions: an item, its state, and one to spare for a retry
 ATTEMPTS = 10  # each lost one means that the input, or somebody else's output, has changed meanwhile
 
 # No retry helps: the reason goes into the report.
@@ -85,6 +91,22 @@ class Seen(NamedTuple):
         return found == {(output.key, output.etag) for output in self.report.outputs}
 
 
+class Produced(NamedTuple):
+    """What was written into the uploads of `.out` and `.err.jsonl`, but for `head`, which replaces the first bytes.
+
+    `seconds` is time that was spent before, by the workers of `chunks`.
+    """
+
+    counts: Counts
+    head: bytes = b""
+    seconds: float = 0.0
+    chunks: int = 0
+
+
+# Writes the outputs of the input as it is under an ETag into two uploads, or raises one of `REFUSALS`.
+Produce = Callable[[Plan, ObjectInfo, Upload, Upload], Produced]
+
+
 class Job:
     """One input key, its stores, and the models."""
 
@@ -102,13 +124,19 @@ class Job:
             StorageUnavailable: try again later.
             Conflict: the input or the outputs kept changing; try again later.
         """
+        return self.settle(partial(self.predict, progress=progress))
+
+    def settle(self, produce: Produce, etag: str | None = None) -> Report | None:
+        """The same for outputs that are made in another way; with `etag`, None also if the input is another one."""
         for _ in range(ATTEMPTS):
-            seen = self._look()
+            seen = self.look()
             try:
                 info = self.inputs.head(self.key)
+                if etag is not None and plain_etag(info.etag) != etag:
+                    return None
                 if seen.done(info.etag):
                     return seen.report
-                self._attempt(seen, info, progress)
+                self._attempt(seen, info, produce)
             except Conflict:
                 continue
             except ObjectNotFound:
@@ -117,7 +145,20 @@ class Job:
             f"{self.key}: the input or its outputs changed {ATTEMPTS} times while they were processed"
         )
 
-    def _look(self) -> Seen:
+    def predict(
+        self,
+        plan: Plan,
+        info: ObjectInfo,
+        out: Upload,
+        err: Upload,
+        progress: ProgressCallback | None = None,
+    ) -> Produced:
+        """Predict the input from its first row to its last one."""
+        source = Source(self.inputs, info, plan.gzipped)
+        model = load(self.service, plan)
+        return Produced(*predict_file(model, source, plan.format, plan.options, out, err, progress))
+
+    def look(self) -> Seen:
         try:
             stored = self.results.get(self.names.report)
             report, report_etag = Report.from_json(stored.data), stored.etag
@@ -131,24 +172,22 @@ class Job:
         except ObjectNotFound:
             return None
 
-    def _attempt(self, seen: Seen, info: ObjectInfo, progress: ProgressCallback | None) -> None:
-        """Predict the input as it is under `info.etag`, and commit over what was seen."""
+    def _attempt(self, seen: Seen, info: ObjectInfo, produce: Produce) -> None:
+        """Produce the outputs of the input as it is under `info.etag`, and commit them over what was seen."""
         started = monotonic()
         report = Report(self.key, plain_etag(info.etag))
         out, err = self.results.upload(self.names.out), self.results.upload(self.names.err)
+        seconds = 0.0
         try:
             try:
-                plan = self._pin(info)
+                plan = self.pin(info)
                 report = report._replace(
                     model=plan.model,
                     model_version=plan.model_version,
                     artifact=plan.artifact,
                     artifact_sha256=plan.artifact_sha256,
                 )
-                source = Source(self.inputs, info, plan.gzipped)
-                counts, head = predict_file(
-                    load(self.service, plan), source, plan.format, plan.options, out, err, progress
-                )
+                counts, head, seconds, chunks = produce(plan, info, out, err)
                 written = [self._put(out, seen.out, head)]
                 written += [self._put(err, seen.err)] if counts.rows_failed else self._drop(seen.err)
                 report = report._replace(
@@ -156,18 +195,29 @@ class Job:
                     rows_out=counts.rows_in - counts.rows_failed,
                     rows_failed=counts.rows_failed,
                     outputs=tuple(written),
+                    chunks=chunks,
                 )
             except REFUSALS as error:
                 self._drop(seen.out)
                 self._drop(seen.err)
                 report = report._replace(reason=str(error))
-            report = report._replace(seconds=round(monotonic() - started, 3))
+            report = report._replace(seconds=round(seconds + monotonic() - started, 3))
+            report = report._replace(estimated_usd=self._cost(report, info))
             self._write_report(report, seen.report_etag)
         finally:
             out.abort()
             err.abort()
 
-    def _pin(self, info: ObjectInfo) -> Plan:
+    def _cost(self, report: Report, info: ObjectInfo) -> float:
+        """What AWS bills for it, about."""
+        written_bytes = sum(output.size_bytes for output in report.outputs)
+        cost = cost_of_file(
+            info.size_bytes, written_bytes, self.service.settings.memory_mb, report.seconds, ARCHITECTURE
+        ).total
+        steps = CHUNK_STEPS * report.chunks * price("step_functions_thousand_transitions") / 1e3
+        return round(cost + steps + report.chunks * price("lambda_million_requests") / 1e6, 9)
+
+    def pin(self, info: ObjectInfo) -> Plan:
         """The plan of this input: the one that is there, else the one we make, if nobody is quicker."""
         key = plan_key(self.key, info.etag)
         try:

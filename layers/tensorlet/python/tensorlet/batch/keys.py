@@ -4,6 +4,7 @@
 `<key>.err.jsonl`, `<key>.report.json`; what a run is, is pinned in `.tensorlet/<key>/<input etag>.plan.json`.
 """
 
+from hashlib import sha256
 from typing import NamedTuple
 
 from tensorlet.batch.formats import FORMATS
@@ -58,6 +59,11 @@ def outputs(key: str) -> Outputs:
 
 def plan_key(key: str, etag: str) -> str:
     return f"{HIDDEN}/{key}/{plain_etag(etag)}.plan.json"
+
+
+def chunk_folder(key: str, etag: str, plan: bytes) -> str:
+    """Where the parts of a split file lie: those of one input under one plan."""
+    return f"{HIDDEN}/{key}/{plain_etag(etag)}/{sha256(plan).hexdigest()[:16]}"
 
 
 def plain_etag(etag: str) -> str:

@@ -15,7 +15,10 @@ class Output(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What was done with one version of one input file; `reason` says why it could not be predicted."""
+    """What was done with one version of one input file; `reason` says why it could not be predicted.
+
+    `seconds` is time of functions, of all `chunks` if the file was split, and `estimated_usd` what AWS bills for it.
+    """
 
     input_key: str
     input_etag: str
@@ -28,6 +31,8 @@ class Report(NamedTuple):
     rows_failed: int = 0
     seconds: float = 0.0
     outputs: tuple[Output, ...] = ()
+    chunks: int = 0
+    estimated_usd: float | None = None
     reason: str = ""
 
     @classmethod
@@ -41,11 +46,12 @@ class Report(NamedTuple):
             return None
 
     def to_json(self) -> bytes:
-        """`reason` is left out unless the file failed."""
+        """What does not apply is left out: the `reason` of a file that did not fail, the `chunks` of one not split."""
         document: dict[str, Any] = {
             **self._asdict(),
             "outputs": [output._asdict() for output in self.outputs],
         }
-        if not self.reason:
-            del document["reason"]
+        for name in ("chunks", "estimated_usd", "reason"):
+            if not document[name]:
+                del document[name]
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

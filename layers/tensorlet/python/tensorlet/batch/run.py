@@ -19,11 +19,11 @@ NOT_SPLITTABLE = "not_splittable"  # how the reason begins when a file is too lo
 
 
 class Progress(NamedTuple):
-    """How far a run has come; bytes are those of the input file, compressed if it is."""
+    """How far a run has come; bytes are those of the input file, compressed if it is, and `bytes_done` is close."""
 
     rows: int
     rows_failed: int
-    bytes_read: int
+    bytes_done: int
     bytes_total: int
 
 
@@ -64,7 +64,8 @@ def predict_file(
         leading, blocks = _divide(blocks, lead)
         _begin(model, leading, writer)
     rows_in = rows_failed = 0
-    for rows in regroup(blocks, options.batch_rows):
+    meter = _Meter(source, blocks)
+    for rows in regroup(meter.blocks(), options.batch_rows):
         predictions = predict(model, rows)
         data = writer.encode(predictions)
         out.write(pack.compress(data) if pack else data)
@@ -72,12 +73,31 @@ def predict_file(
         rows_in += predictions.size
         rows_failed += len(predictions.failures)
         if progress:
-            progress(Progress(rows_in, rows_failed, source.bytes_read, source.info.size_bytes))
+            progress(Progress(rows_in, rows_failed, meter.bytes_of(rows_in), source.info.size_bytes))
     for data in writer.finish():
         out.write(pack.compress(data) if pack else data)
     if pack:
         out.write(pack.flush())
-    return Counts(rows_in, rows_failed), writer.head()
+    return Counts(rows_in, rows_failed), b"" if lead else writer.head()
+
+
+class _Meter:
+    """How many bytes of a file some of its rows were, judging by those that the reader has given."""
+
+    def __init__(self, source: Source, blocks: Iterator[Rows]):
+        self._source = source
+        self._blocks = blocks
+        self._rows = 0
+        self._bytes = 0
+
+    def blocks(self) -> Iterator[Rows]:
+        for rows in self._blocks:
+            self._rows += rows.size
+            self._bytes = self._source.position or self._source.bytes_read
+            yield rows
+
+    def bytes_of(self, rows: int) -> int:
+        return self._bytes * rows // max(1, self._rows)
 
 
 def _divide(blocks: Iterator[Rows], count: int) -> tuple[list[Rows], Iterator[Rows]]:

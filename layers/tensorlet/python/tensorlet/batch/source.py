@@ -31,7 +31,8 @@ class Source:
         self.gzipped = gzipped
         self.read_bytes = read_bytes
         self.block_bytes = block_bytes
-        self.bytes_read = 0
+        self.bytes_read = 0  # more than was used: some ranges are read ahead
+        self.position = 0  # where the rows given so far end; stays 0 where that is not known
 
     def read(self, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive), fewer at the end of the object."""
@@ -68,13 +69,20 @@ class Source:
         for chunk in without_bom(chunks):
             start = 0
             while end := _line_end(chunk, start, self.block_bytes):
-                yield tail + chunk[start:end] if tail else chunk[start:end]
+                block = tail + chunk[start:end] if tail else chunk[start:end]
+                self._advance(block)
+                yield block
                 tail, start = b"", end
             tail += chunk[start:]
             if len(tail) > RECORD_BYTES:
                 raise UnreadableFile(f"a line is longer than {RECORD_BYTES >> 20} MiB")
         if tail:
+            self._advance(tail)
             yield tail
+
+    def _advance(self, block: bytes) -> None:
+        if not self.gzipped:
+            self.position += len(block)
 
 
 class Excerpt(Source):

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from tensorlet.batch.events import keys_of
+from tensorlet.batch.events import ObjectName, keys_of
 from tensorlet.batch.job import Job
 from tensorlet.batch.report import Report
+from tensorlet.batch.split import Limits, StateMachine, run_or_split
 from tensorlet.errors import InvalidSetting
 from tensorlet.registry.store import Store, open_store
 from tensorlet.serving.service import ModelService
@@ -29,16 +30,30 @@ class Worker:
             raise InvalidSetting("TENSORLET_OUTPUT: expected the URI for the outputs, got nothing")
         return cls(ModelService.from_settings(settings), open_store(settings.output))
 
-    def process(self, body: str) -> Iterator[Report]:
+    def process(self, body: str, invocation_s: float | None = None) -> Iterator[Report]:
         """Bring the outputs of every object in a message up to date; their reports, as they are ready.
+
+        A file that would take longer than `invocation_s` is handed to TENSORLET_STATE_MACHINE, if there is one.
 
         Raises:
             InvalidRequest: not a message of S3 or EventBridge.
             StorageUnavailable, Conflict: deliver the message again later.
         """
         for name in keys_of(body):
-            if name.bucket not in self._buckets:
-                self._buckets[name.bucket] = self._open_bucket(name.bucket)
-            report = Job(self.service, self._buckets[name.bucket], self.results, name.key).run()
+            report = self._run(name, invocation_s)
             if report is not None:
                 yield report
+
+    def job(self, name: ObjectName) -> Job:
+        """The job of an input object."""
+        if name.bucket not in self._buckets:
+            self._buckets[name.bucket] = self._open_bucket(name.bucket)
+        return Job(self.service, self._buckets[name.bucket], self.results, name.key)
+
+    def _run(self, name: ObjectName, invocation_s: float | None) -> Report | None:
+        job, settings = self.job(name), self.service.settings
+        if not settings.state_machine or invocation_s is None:
+            return job.run()
+        machine = StateMachine(settings.state_machine)
+        limits = Limits(invocation_s, settings.batch_split_bytes)
+        return run_or_split(job, limits, lambda job, etag: machine.start(job, etag, name.bucket))

@@ -65,7 +65,7 @@ class ProgressLine:
         if now - self._drawn < REDRAW_S:
             return
         self._drawn = now
-        share = progress.bytes_read / max(1, progress.bytes_total)
+        share = progress.bytes_done / max(1, progress.bytes_total)
         speed = progress.rows / (now - self._started)
         failed = f", {progress.rows_failed:,} failed" if progress.rows_failed else ""
         status_line(f"{share:4.0%}  {progress.rows:,} rows{failed}, {speed:,.0f} rows/s")
