@@ -8,7 +8,7 @@ def test_executions_are_counted_by_batch_size():
 
     statistics.succeeded(rows=2, input_ns=1, infer_ns=2, output_ns=3)
     statistics.succeeded(rows=2, input_ns=1, infer_ns=2, output_ns=3)
-    statistics.failed(10)
+    statistics.failed(10, "InvalidTensor")
 
     assert (statistics.rows, statistics.executions, statistics.failures) == (4, 2, 1)
     assert statistics.batches == {2: [2, 2, 4, 6]}

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
-from tensorlet.errors import TensorletError
 from tensorlet.http.message import Request
 from tensorlet.serving.service import LoadedModel, ModelService
 from tensorlet.tensors import Tensor
@@ -21,11 +20,12 @@ def requested(service: ModelService, request: Request, model: str, selector: str
 
 def infer(
     loaded: LoadedModel,
+    request: Request,
     decode: Callable[[], Any],
     encode: Callable[[Any, dict[str, Tensor]], Any],
     choose: Callable[[Any], LoadedModel] | None = None,
-) -> Any:
-    """What `encode(call, outputs)` gives for `call = decode()`, which has `inputs`.
+) -> tuple[Any, dict[str, str]]:
+    """What `encode(call, outputs)` gives for `call = decode()`, which has `inputs`; and the headers to go with it.
 
     `choose(call)` is the form of the version that answers, where the call itself can ask for one.
 
@@ -36,18 +36,39 @@ def infer(
     try:
         call = decode()
         decoded = perf_counter_ns()
-        outputs = (choose(call) if choose else loaded).infer(call.inputs)
+        if choose:
+            loaded = choose(call)
+        outputs = loaded.infer(call.inputs)
         inferred = perf_counter_ns()
         reply = encode(call, outputs)
-    except TensorletError:
-        loaded.statistics.failed(perf_counter_ns() - start)
+    except Exception as error:
+        loaded.statistics.failed(perf_counter_ns() - start, type(error).__name__)
+        if loaded.recorder:
+            loaded.recorder.failed(loaded.version, request.id, error)
         raise
     encoded = perf_counter_ns()
+    decode_ns, infer_ns, encode_ns = decoded - start, inferred - decoded, encoded - inferred
     rows = next(iter(call.inputs.values())).shape[0] if loaded.batched else 1
-    loaded.statistics.succeeded(rows, decoded - start, inferred - decoded, encoded - inferred)
-    return reply
+    loaded.statistics.succeeded(rows, decode_ns, infer_ns, encode_ns)
+    if loaded.recorder:
+        file = loaded.artifact.files[0].path
+        loaded.recorder.answered(loaded.version, request.id, file, rows, infer_ns / 1e6, call.inputs, outputs)
+    return reply, model_headers(loaded, server_timing(loaded.take_load_ns(), decode_ns, infer_ns, encode_ns))
 
 
-def model_headers(loaded: LoadedModel) -> dict[str, str]:
-    """Every reply says which version and which file of it answered."""
-    return {"tensorlet-model": loaded.name, "tensorlet-artifact": loaded.artifact.files[0].path}
+def model_headers(loaded: LoadedModel, timing: str) -> dict[str, str]:
+    """Every reply says which version and which file of it answered, and how long each part took."""
+    return {
+        "tensorlet-model": loaded.name,
+        "tensorlet-artifact": loaded.artifact.files[0].path,
+        "server-timing": timing,
+    }
+
+
+def server_timing(load_ns: int, decode_ns: int, infer_ns: int, encode_ns: int) -> str:
+    """Milliseconds of each part; loading is there when this request waited for it. Source: W3C Server Timing."""
+    load = f"load;dur={load_ns / 1e6:.1f}, " if load_ns else ""
+    return (
+        f"{load}decode;dur={decode_ns / 1e6:.3f}, infer;dur={infer_ns / 1e6:.3f},"
+        f" encode;dur={encode_ns / 1e6:.3f}"
+    )

@@ -2,7 +2,7 @@
 
 from tensorlet.errors import ModelUnavailable, RouteNotFound
 from tensorlet.http.inference import infer as run
-from tensorlet.http.inference import model_headers, requested
+from tensorlet.http.inference import requested
 from tensorlet.http.message import JSON, Request, Response, json_response
 from tensorlet.protocols import invocations, tfs_reply
 from tensorlet.protocols.tfs import PredictRequest
@@ -18,8 +18,9 @@ def invoke(service: ModelService, request: Request, model: str | None = None) ->
     signature = loaded.signature
     is_csv = request.headers.get("content-type", "").startswith(CSV)
     wants_csv = CSV in request.headers.get("accept", "")
-    body = run(
+    body, headers = run(
         loaded,
+        request,
         lambda: invocations.decode_invocation(bytes(request.body), is_csv, signature, service.settings),
         lambda call, outputs: (
             invocations.encode_csv(outputs, signature)
@@ -27,7 +28,7 @@ def invoke(service: ModelService, request: Request, model: str | None = None) ->
             else tfs_reply.encode_predict(PredictRequest(call.inputs, True), outputs, signature)
         ),
     )
-    return Response(200, {"content-type": CSV if wants_csv else JSON, **model_headers(loaded)}, body)
+    return Response(200, {"content-type": CSV if wants_csv else JSON, **headers}, body)
 
 
 def ping(service: ModelService, request: Request) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorlet.errors import AliasNotFound, InvalidRequest, ModelNotFound, VersionNotFound
 from tensorlet.http.inference import infer as run
-from tensorlet.http.inference import model_headers, requested
+from tensorlet.http.inference import requested
 from tensorlet.http.message import JSON, Request, Response, json_response
 from tensorlet.protocols import tfs, tfs_reply
 from tensorlet.registry.manifest import Manifest
@@ -25,12 +25,13 @@ def predict(
 ) -> Response:
     loaded = _servable(service, request, model, version, label)
     signature = loaded.signature
-    body = run(
+    body, headers = run(
         loaded,
+        request,
         lambda: tfs.decode_predict(bytes(request.body), signature, service.settings),
         lambda call, outputs: tfs_reply.encode_predict(call, outputs, signature),
     )
-    return _reply(loaded, body)
+    return Response(200, {**headers, "content-type": JSON}, body)
 
 
 def classify(
@@ -90,20 +91,15 @@ def _examples(service: ModelService, request: Request, method: str, loaded: Load
     from tensorlet.protocols import tfs_examples  # few models need it
 
     document = loaded.manifest.document
-    body = run(
+    body, headers = run(
         loaded,
+        request,
         lambda: tfs_examples.decode_examples(
             bytes(request.body), method, document, loaded.signature, service.settings
         ),
         lambda call, outputs: tfs_examples.encode_results(call, outputs, document.get("labels") or ()),
     )
-    return _reply(loaded, body)
-
-
-def _reply(loaded: LoadedModel, body: bytes) -> Response:
-    headers = model_headers(loaded)
-    headers["content-type"] = JSON
-    return Response(200, headers, body)
+    return Response(200, {**headers, "content-type": JSON}, body)
 
 
 def _servable(

@@ -3,11 +3,11 @@
 from tensorlet import __version__
 from tensorlet.errors import InvalidRequest, ModelUnavailable, UnsupportedFeature
 from tensorlet.http.inference import infer as run
-from tensorlet.http.inference import model_headers, requested
+from tensorlet.http.inference import requested
 from tensorlet.http.message import JSON, OCTETS, Request, Response, json_response
 from tensorlet.protocols import v2, v2_reply
 from tensorlet.registry.manifest import Manifest
-from tensorlet.serving.service import LoadedModel, ModelService
+from tensorlet.serving.service import ModelService
 
 # Names from Triton's server metadata; only what works is in the list.
 EXTENSIONS = [
@@ -28,21 +28,17 @@ def infer(service: ModelService, request: Request, model: str, version: str | No
     loaded = requested(service, request, model, version)
     manifest, headers = loaded.manifest, request.headers
 
-    def choose(call: v2.InferRequest) -> LoadedModel:
-        nonlocal loaded
-        if call.precision:
-            loaded = service.model(model, str(manifest.version), call.precision)
-        return loaded
-
-    reply = run(
+    reply, answer = run(
         loaded,
+        request,
         lambda: v2.decode_infer(request.body, json_size(headers), loaded.signature, service.settings),
         lambda call, outputs: v2_reply.encode_infer(
             manifest.model, manifest.version, call, outputs, manifest.document.get("labels") or ()
         ),
-        choose,
+        lambda call: (
+            service.model(model, str(manifest.version), call.precision) if call.precision else loaded
+        ),
     )
-    answer = model_headers(loaded)
     if reply.json_size is None:
         answer["content-type"] = JSON
     elif JSON_SIZE_HEADER not in headers and _sagemaker_size(headers.get("content-type", "")):

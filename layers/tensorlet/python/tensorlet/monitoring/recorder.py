@@ -8,7 +8,6 @@ has gathered when Lambda ends it is lost, at most one interval's worth.
 
 import os
 import random
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -66,7 +65,7 @@ class Recorder:
         self._gathered: dict[Version, _Gathered] = {}
         self._written = 0.0  # by the clock, in seconds since 1970
         self._writes = 0
-        self._process = f"{os.getpid():x}{time.time_ns() & 0xFFFFFFFF:08x}"
+        self._process = _process_name()
 
     def answered(
         self,
@@ -98,13 +97,18 @@ class Recorder:
                 gathered.sample.append(observation)
         self._write_if_due()
 
+    def reopen(self, store: Store) -> None:
+        """Write to `store` from now on, as another process: a snapshot has many lives."""
+        with self._lock:
+            self.store, self._process = store, _process_name()
+
     def flush(self) -> None:
         """Write what has gathered, whatever the interval. A store that does not answer loses it: answers come first."""
         with self._lock:
             gathered, self._gathered = self._gathered, {}
             self._written = self._clock().timestamp()
             self._writes += 1
-            writer = f"{self._process}{self._writes:x}"
+            writer = f"{self._process}-{self._writes}"
         for (model, version), part in gathered.items():
             try:
                 write(self.store, model, version, writer, self._clock(), part.seen())
@@ -156,3 +160,8 @@ class Recorder:
     def _write_if_due(self) -> None:
         if self._clock().timestamp() - self._written >= self.rules.interval_s:
             self.flush()
+
+
+def _process_name() -> str:
+    """Unlike that of any other process."""
+    return os.urandom(6).hex()

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tensorlet.errors import ArtifactRefused, DigestMismatch, NotFound, StorageUnavailable
 from tensorlet.registry.manifest import Artifact, ArtifactFile, Manifest
@@ -16,12 +16,16 @@ from tensorlet.registry.registry import (
     Release,
     check_model_name,
 )
+from tensorlet.registry.store import open_store
 from tensorlet.runtimes import InferenceSession, load_session, onnx_runtime_version
 from tensorlet.serving.cache import ByteLRU
 from tensorlet.serving.statistics import Statistics
 from tensorlet.settings import Settings
 from tensorlet.signature import Signature
 from tensorlet.tensors import Tensor
+
+if TYPE_CHECKING:
+    from tensorlet.monitoring.recorder import Recorder
 
 DEFAULT = ""  # stands for the id of the artifact that is served when nobody says which
 LARGE_BYTES = 16 << 20  # from here on, files are not read into our memory first
@@ -30,7 +34,17 @@ LARGE_BYTES = 16 << 20  # from here on, files are not read into our memory first
 class LoadedModel:
     """One artifact of one version in its runtime."""
 
-    __slots__ = ("artifact", "batched", "manifest", "session", "signature", "statistics")
+    __slots__ = (
+        "_load_ns",
+        "artifact",
+        "batched",
+        "manifest",
+        "recorder",
+        "session",
+        "signature",
+        "statistics",
+        "version",
+    )
 
     def __init__(
         self,
@@ -38,8 +52,13 @@ class LoadedModel:
         artifact: Artifact,
         session: InferenceSession,
         statistics: Statistics | None = None,
+        recorder: "Recorder | None" = None,
+        load_ns: int = 0,
     ):
         self.manifest = manifest
+        self.version = (manifest.model, manifest.version)
+        self.recorder = recorder
+        self._load_ns = load_ns
         self.artifact = artifact
         self.session = session
         self.signature: Signature = manifest.signature
@@ -59,6 +78,11 @@ class LoadedModel:
         """
         self.signature.check(inputs, self.manifest.model)
         return self.session.infer(inputs)
+
+    def take_load_ns(self) -> int:
+        """Nanoseconds that loading took, to whoever asks first: the request that waited for it."""
+        load_ns, self._load_ns = self._load_ns, 0
+        return load_ns
 
 
 class State(NamedTuple):
@@ -93,6 +117,7 @@ class ModelService:
         self._loaded: ByteLRU[LoadedModel] = ByteLRU(settings.model_cache_bytes)
         self._statistics: dict[tuple[str, int], Statistics] = {}
         self._refusals: dict[tuple[str, int, str], str] = {}
+        self.recorder = _open_recorder(settings) if settings.capture else None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "ModelService":
@@ -101,6 +126,8 @@ class ModelService:
     def reconnect(self) -> None:
         """Open storage anew, with credentials as they are now, and forget what it said; loaded models stay."""
         self.registry = _open_registry(self.settings)
+        if self.recorder:
+            self.recorder.reopen(open_store(self.settings.capture))
         for known in (self._releases, self._choices, self._aliases):
             known.clear()
 
@@ -227,26 +254,40 @@ class ModelService:
         return release
 
     def _load(self, key: tuple[str, int, str]) -> tuple[LoadedModel, int]:
-        name, version, artifact_id = key
-        release = self._release(name, version)
-        artifact = (
-            release.manifest.by_id(artifact_id)
-            if artifact_id
-            else fastest(release.manifest, release.manifest.artifact(self.settings.runtime))
-        )
+        start = time.perf_counter_ns()
         try:
-            if (
-                key not in self._refusals
-            ):  # one that was refused before will not push out others again and again
-                self._loaded.make_room(artifact.size_bytes)
-            session = open_artifact(release, artifact, self.settings.threads)
+            release, artifact, session = self._open(key)
         except ArtifactRefused as error:
             self._refusals[key] = str(error)
+            if self.recorder:
+                self.recorder.failed(key[:2], "", error)
             raise
         self._refusals.pop(key, None)
         # Kept here and not with the model: they outlive its eviction.
-        statistics = self._statistics.setdefault((name, version), Statistics())
-        return LoadedModel(release.manifest, artifact, session, statistics), artifact.size_bytes
+        statistics = self._statistics.setdefault(key[:2], Statistics())
+        load_ns = time.perf_counter_ns() - start
+        model = LoadedModel(release.manifest, artifact, session, statistics, self.recorder, load_ns)
+        return model, artifact.size_bytes
+
+    def _open(self, key: tuple[str, int, str]) -> tuple[Release, Artifact, InferenceSession]:
+        name, version, artifact_id = key
+        release = self._release(name, version)
+        manifest = release.manifest
+        artifact = (
+            manifest.by_id(artifact_id)
+            if artifact_id
+            else fastest(manifest, manifest.artifact(self.settings.runtime))
+        )
+        if key not in self._refusals:  # one that was refused before will not push out others again and again
+            self._loaded.make_room(artifact.size_bytes)
+        return release, artifact, open_artifact(release, artifact, self.settings.threads)
+
+
+def _open_recorder(settings: Settings) -> "Recorder":
+    from tensorlet.monitoring.recorder import Recorder, Rules  # only where something is captured
+
+    rules = Rules(settings.capture_rate, settings.capture_redact, settings.capture_interval_s)
+    return Recorder(open_store(settings.capture), rules)
 
 
 def _picker(weights: Mapping[str, float]) -> Callable[[str], int] | None:

@@ -12,6 +12,7 @@ class Statistics:
     __slots__ = (
         "_lock",
         "batches",
+        "errors",
         "executions",
         "fail_ns",
         "failures",
@@ -27,6 +28,7 @@ class Statistics:
         self.executions = self.failures = self.rows = 0
         self.input_ns = self.infer_ns = self.output_ns = self.fail_ns = 0
         self.last_inference_ms = 0  # since 1970
+        self.errors: dict[str, int] = {}  # failures by the name of their error
         self.batches: dict[int, list[int]] = {}  # rows -> [executions, input, infer, output]
 
     def succeeded(self, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
@@ -48,8 +50,9 @@ class Statistics:
             batch[2] += infer_ns
             batch[3] += output_ns
 
-    def failed(self, ns: int) -> None:
-        """Count one request that was refused or that the runtime could not answer."""
+    def failed(self, ns: int, error: str) -> None:
+        """Count one request that was refused or that the runtime could not answer, by the name of its error."""
         with self._lock:
             self.failures += 1
             self.fail_ns += ns
+            self.errors[error] = self.errors.get(error, 0) + 1
