@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tensorlet.batch.formats.blocks import LANES, csv_numbers, jsonl_numbers
+from tensorlet.batch.formats.blocks import LANES, csv_columns, csv_numbers, jsonl_lists, jsonl_numbers
 from tensorlet.batch.formats.csv import CsvReader
 from tensorlet.batch.formats.jsonl import JsonlReader
 from tensorlet.batch.options import Options
@@ -62,13 +62,47 @@ def csv_files(draw: st.DrawFn) -> str:
     return "".join(line + draw(line_ends) for line in lines) + draw(st.sampled_from(["", "1", "1,2"]))
 
 
+texts = st.text('ab,;é"\r\n [\0', max_size=4)
+
+
+@st.composite
+def mixed_csv_files(draw: st.DrawFn) -> str:
+    """Tables with text columns among those of numbers: `id,x[0],label,x[1],note`, or without the one in the middle."""
+    kinds = draw(
+        st.sampled_from(
+            [(texts, cells, texts, cells, texts), (texts, cells, cells, texts), (cells, cells, texts)]
+        )
+    )
+    names = iter(["x[0]", "x[1]"])
+    header = ",".join(next(names) if kind is cells else f"text{n}" for n, kind in enumerate(kinds))
+    lines = draw(
+        st.lists(st.tuples(*kinds).map(",".join) | st.lists(cells, max_size=6).map(",".join), max_size=8)
+    )
+    return header + "\n" + "".join(line + draw(line_ends) for line in lines)
+
+
 @st.composite
 def jsonl_files(draw: st.DrawFn) -> str:
     flat = st.lists(cells, min_size=2, max_size=2).map(lambda row: "[" + ",".join(row) + "]")
     nested = st.sampled_from(
         ["[[1,2]]", "[[1],[2]]", "[1],[2]", "1,2", "[]", "[", "]", "3", "[1,2", "1,2]", "[1, 2] "]
     )
-    lines = draw(st.lists(flat | flat | nested, max_size=8))
+    objects = st.builds(
+        str.__mod__,
+        st.sampled_from(
+            [
+                '{"f":%s}',
+                '{"id":7,"f":%s}',
+                ' {"f":{"x":%s}}',
+                '{"x":%s,"f":1}',
+                '{"f":[],"x":%s}',
+                '{"inputs":%s}',
+                '{"f":"%s"}',
+            ]
+        ),
+        flat | nested,
+    )
+    lines = draw(st.lists(flat | flat | nested, max_size=8) | st.lists(objects, max_size=8))
     return "".join(line + draw(line_ends) for line in lines) + draw(st.sampled_from(["", "[1,2]"]))
 
 
@@ -104,6 +138,8 @@ def assert_same(fast: Rows | str, careful: Rows | str) -> None:
         return
     assert (fast.size, fast.failures) == (careful.size, careful.failures)
     good = [n for n in range(fast.size) if n not in fast.failures]
+    if fast.records is not None:
+        assert [fast.records[n] for n in good] == [careful.records[n] for n in good]
     for name in fast.columns if good else ():
         one, other = (np.stack([rows.columns[name][n] for n in good]) for rows in (fast, careful))
         assert one.dtype == other.dtype
@@ -120,11 +156,34 @@ def test_both_lanes_read_the_same_rows_of_a_csv_file(text, datatype, width, bloc
     assert_same(lane(fast=True), lane(fast=False))
 
 
-@given(jsonl_files(), st.sampled_from(DATATYPES), st.integers(1, 40))
-def test_both_lanes_read_the_same_rows_of_a_jsonl_file(text, datatype, block_bytes):
+@given(
+    mixed_csv_files(),
+    st.sampled_from(DATATYPES),
+    st.integers(1, 60),
+    st.sampled_from(["$", "$[1:]", "$[3,1]"]),
+)
+def test_both_lanes_read_the_same_numbers_and_text_beside_them(text, datatype, block_bytes, input_filter):
+    options = Options(header=True, join="input", input_filter=input_filter)
+
     def lane(fast: bool) -> Rows | str:
         file = BytesSource(text.encode(), block_bytes)
-        return all_rows(lambda: JsonlReader(file, signature(datatype), fast=fast))
+        return all_rows(lambda: CsvReader(file, signature(datatype), options, fast))
+
+    assert_same(lane(fast=True), lane(fast=False))
+
+
+@given(
+    jsonl_files(),
+    st.sampled_from(DATATYPES),
+    st.integers(1, 40),
+    st.sampled_from(["$", "$.f", "$.f.x", "$[0]"]),
+)
+def test_both_lanes_read_the_same_rows_of_a_jsonl_file(text, datatype, block_bytes, input_filter):
+    options = Options(join="input", input_filter=input_filter)
+
+    def lane(fast: bool) -> Rows | str:
+        file = BytesSource(text.encode(), block_bytes)
+        return all_rows(lambda: JsonlReader(file, signature(datatype), options, fast))
 
     assert_same(lane(fast=True), lane(fast=False))
 
@@ -180,3 +239,55 @@ def test_the_fast_lane_takes_plain_numbers():
 )
 def test_the_fast_lane_takes_no_nested_or_broken_lists(block):
     assert jsonl_numbers(block, 2, LANES["float"]) is None
+
+
+@pytest.mark.parametrize(
+    ("block", "positions"),
+    [
+        (b"u1,1,2,cat\nu2,3,4,dog\n", [1, 2]),
+        (b"u1,1,2,cat\r\nu2,3,4,\r\n", [1, 2]),
+        ("é,1,x,2\n,3,[,4".encode(), [1, 3]),
+    ],
+)
+def test_the_fast_lane_takes_the_numbers_between_texts(block, positions):
+    assert csv_columns(block, 4, positions, LANES["float"]).tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(b"u,1,2\n", id="too short"),
+        pytest.param(b"u,1,2,3,x\n", id="too long"),
+        pytest.param(b"1,2\n", id="far too short"),
+        pytest.param(b'"u",1,2,x\n', id="quote"),
+        pytest.param(b"u\r,1,2,x\n", id="carriage return"),
+        pytest.param(b"\xff,1,2,x\n", id="not UTF-8"),
+        pytest.param(b"u,1,2,x\n\n", id="empty line"),
+        pytest.param(b"u,1,y,x\n", id="no number"),
+    ],
+)
+def test_the_fast_lane_leaves_other_tables_to_the_careful_one(block):
+    assert csv_columns(block, 4, [1, 2], LANES["float"]) is None
+
+
+def test_the_fast_lane_takes_the_one_list_of_an_object():
+    def is_row(document):
+        return document["f"] == []
+
+    block = b'{"id": 1, "f": [1, 2]}\n{"f":[3,4],"id":"]"}\n'
+    assert jsonl_lists(block.replace(b'"]"', b'"x"'), 2, LANES["float"], is_row).tolist() == [
+        [1.0, 2.0],
+        [3.0, 4.0],
+    ]
+    assert jsonl_lists(block, 2, LANES["float"], is_row) is None
+    assert jsonl_lists(b'{"f":[[1,2]]}\n', 2, LANES["float"], is_row) is None
+
+
+def test_large_integers_are_rounded_alike_in_every_lane():
+    """2**53 + 2**29 + 1 lies just above the middle of two float32 values; by way of float64 exactly on it."""
+    line = f"[{2**53 + 2**29 + 1},1]\n".encode()
+
+    def lane(fast: bool) -> Rows | str:
+        return all_rows(lambda: JsonlReader(BytesSource(line), signature("FP32"), fast=fast))
+
+    assert_same(lane(fast=True), lane(fast=False))
