@@ -41,9 +41,8 @@ def golden_inputs(specs: Sequence[TensorSpec], given: Arrays | None = None) -> d
 
 
 def save_golden(path: Path, golden: Golden) -> None:
-    arrays: dict[str, Any] = {f"input:{name}": array for name, array in golden.inputs.items()}
-    arrays |= {f"output:{name}": array for name, array in golden.outputs.items()}
-    np.savez(path, **arrays)
+    arrays = {f"input:{name}": array for name, array in golden.inputs.items()}
+    save_arrays(path, arrays | {f"output:{name}": array for name, array in golden.outputs.items()})
 
 
 def load_golden(path: Path) -> Golden:
@@ -52,6 +51,12 @@ def load_golden(path: Path) -> Golden:
         {key.removeprefix("input:"): array for key, array in named.items() if key.startswith("input:")},
         {key.removeprefix("output:"): array for key, array in named.items() if key.startswith("output:")},
     )
+
+
+def save_arrays(path: Path, arrays: Arrays) -> None:
+    """Arrays by name as an .npz file."""
+    named: dict[str, Any] = dict(arrays)
+    np.savez(path, **named)
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
