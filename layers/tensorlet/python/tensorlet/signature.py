@@ -7,6 +7,7 @@ from tensorlet.errors import SignatureMismatch
 from tensorlet.tensors import DATATYPES, Shape, Tensor
 
 DYNAMIC = -1
+HIGHEST_RANK, LONGEST_DIM = 64, 1 << 31  # far above what any runtime takes
 
 
 class TensorSpec(NamedTuple):
@@ -22,6 +23,8 @@ class TensorSpec(NamedTuple):
         name, datatype, shape = document["name"], document["datatype"], document["shape"]
         if datatype not in DATATYPES:
             raise ValueError(f"tensor {name!r}: unknown datatype {datatype!r}")
+        if len(shape) > HIGHEST_RANK or not all(DYNAMIC <= int(dim) < LONGEST_DIM for dim in shape):
+            raise ValueError(f"tensor {name!r}: expected up to {HIGHEST_RANK} dimensions below {LONGEST_DIM}")
         return cls(str(name), datatype, tuple(int(dim) for dim in shape))
 
     def to_json(self) -> dict[str, Any]:

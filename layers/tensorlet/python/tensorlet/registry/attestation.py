@@ -111,11 +111,10 @@ def opened(name: str, envelope: Any) -> tuple[bytes, list[tuple[str, bytes]]]:
     try:
         if envelope["payloadType"] != PAYLOAD_TYPE:
             raise ValueError(f"payload type {str(envelope['payloadType'])[:100]!r} is not {PAYLOAD_TYPE!r}")
-        signatures = [
-            (str(entry.get("keyid", "")), _decoded(entry["sig"])) for entry in envelope["signatures"]
-        ]
-        if len(signatures) > MOST_SIGNATURES:
-            raise ValueError(f"{len(signatures)} signatures are more than {MOST_SIGNATURES}")
+        entries = envelope["signatures"]
+        if len(entries) > MOST_SIGNATURES:
+            raise ValueError(f"{len(entries)} signatures are more than {MOST_SIGNATURES}")
+        signatures = [(str(entry.get("keyid", "")), _decoded(entry["sig"])) for entry in entries]
         return _decoded(envelope["payload"]), signatures
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidSignature(
@@ -130,7 +129,8 @@ def _signer(
     known = [(key, signature) for id, signature in signatures for key in keys if id in ("", key.id)]
     if not known:
         signers = ", ".join(id[:16] for id, _ in signatures[:8]) or "nobody"
-        raise UnknownSigner(f"{name}: signed by {signers}, which is none of the {len(keys)} trusted keys")
+        trusted = ", ".join(key.id[:16] for key in keys[:8])
+        raise UnknownSigner(f"{name}: signed by key {signers}, and trusted is {trusted}")
     for key, signature in known:
         if key.verifies(message, signature):
             return key

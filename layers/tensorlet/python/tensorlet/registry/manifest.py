@@ -11,6 +11,7 @@ from tensorlet.signature import Signature
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+LONGEST_PATH, LARGEST_FILE = 1024, 5 << 40  # characters and bytes, as S3's own limits
 SIGNATURE = "manifest.sig"  # beside it, see `registry.trust`
 
 
@@ -60,10 +61,12 @@ class Manifest(NamedTuple):
         try:
             if document["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema version {document['schema_version']} is not {SCHEMA_VERSION}")
+            signature = Signature.from_json(document["signature"])
+            _check_roles(document, signature)
             return cls(
                 model=str(document["model"]),
                 version=int(document["version"]),
-                signature=Signature.from_json(document["signature"]),
+                signature=signature,
                 artifacts=tuple(map(_artifact, document["artifacts"])),
                 default_artifact=str(document["default_artifact"]),
                 document=document,
@@ -127,6 +130,25 @@ class Manifest(NamedTuple):
         return None
 
 
+def _check_roles(document: Mapping[str, Any], signature: Signature) -> None:
+    """Refuse labels and roles that no reply could be made of; they are read when one is asked for."""
+    labels = document.get("labels") or []
+    for names in labels.values() if isinstance(labels, dict) else [labels]:
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("labels: expected a list of strings, or one for each output")
+    outputs = {None, *(spec.name for spec in signature.outputs)}
+    for roles in [document.get("roles") or {}, *document.get("signatures", {}).values()]:
+        for role in ("classes", "scores", "values"):
+            if roles.get(role) not in outputs:
+                raise ValueError(f"{role}: the model has no output {str(roles[role])[:64]!r}")
+        for name, feature in (roles.get("features") or {}).items():
+            if not isinstance(feature, str):
+                raise ValueError(f"features: expected the name of a feature for {name[:64]!r}")
+    for name, roles in document.get("signatures", {}).items():
+        if roles["method"] not in ("classify", "regress"):
+            raise ValueError(f"signature {name[:64]!r}: expected the method classify or regress")
+
+
 def _artifact(document: Mapping[str, Any]) -> Artifact:
     files = tuple(map(parse_file, document["files"]))
     if not files:
@@ -143,7 +165,11 @@ def _artifact(document: Mapping[str, Any]) -> Artifact:
 
 def parse_file(document: Mapping[str, Any]) -> ArtifactFile:
     """An entry of a list of files. Raises KeyError, TypeError, ValueError or OverflowError for another thing."""
-    path = str(document["path"])
+    path, size_bytes = str(document["path"]), document["size_bytes"]
     if path.startswith("/") or "\\" in path or {"", ".", ".."} & set(path.split("/")):
-        raise ValueError(f"file path {path!r} leaves the version's folder")
-    return ArtifactFile(path, int(document["size_bytes"]), str(document["sha256"]))
+        raise ValueError(f"file path {path[:200]!r} leaves the version's folder")
+    if len(path) > LONGEST_PATH or not path.isprintable():
+        raise ValueError(f"file path {path[:200]!r} is no path")
+    if type(size_bytes) is not int or not 0 <= size_bytes <= LARGEST_FILE:
+        raise ValueError(f"size of {path!r}: expected bytes, got {str(size_bytes)[:64]}")
+    return ArtifactFile(path, size_bytes, str(document["sha256"]))

@@ -86,8 +86,10 @@ class Release(NamedTuple):
         try:
             for chunk in self.store.chunks(f"{self.name}/{file.path}"):
                 size_bytes += len(chunk)
-                if size_bytes > file.size_bytes:
-                    break  # it is another file, and may have no end
+                if size_bytes > file.size_bytes:  # it is another file, and may have no end
+                    raise DigestMismatch(
+                        f"{self.name}/{file.path}: expected {file.size_bytes:,} bytes, got more"
+                    )
                 digest.update(chunk)
                 use(chunk)
         except ObjectNotFound:
@@ -249,7 +251,8 @@ class Registry:
     def resolve(self, model: str, selector: str | None = None) -> Release:
         """`choose` and `release` in one, with the aliases as they are now."""
         check_model_name(model)
-        return self.release(model, self.choose(model, selector, self.aliases(model)))
+        aliases = NO_ALIASES if selector and selector.isdecimal() else self.aliases(model)
+        return self.release(model, self.choose(model, selector, aliases))
 
 
 def check_model_name(model: str) -> None:
