@@ -22,7 +22,8 @@ from tensorlet.runtimes import onnx_runtime_version
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 GOLDEN_BYTES = 1 << 30  # most that golden.npz may unpack to
-OWN_FILES = {MANIFEST, SIGNATURE, CLAIM}  # of a version, listed in no manifest
+# Of a version, and listed in no manifest; the last is what compare-and-swap of a local file leaves.
+OWN_FILES = {MANIFEST, SIGNATURE, CLAIM, f".{SIGNATURE}.lock"}
 
 
 class Check(NamedTuple):
