@@ -18,8 +18,8 @@ from tensorlet.http.app import App  # noqa: E402  # imported while the thread is
 from tensorlet.http.aws import make_handler  # noqa: E402
 from tensorlet.serving.service import ModelService  # noqa: E402
 from tensorlet.serving.snapstart import prepare  # noqa: E402
-from tensorlet.telemetry import log_cold_start  # noqa: E402
+from tensorlet.telemetry import log_cold_start, log_metrics  # noqa: E402
 
 service = ModelService.from_settings(settings)
 prepare(service, os.environ)
-handler = log_cold_start(make_handler(App(service)))
+handler = log_cold_start(log_metrics(make_handler(App(service)), service, settings.metrics_interval_s))

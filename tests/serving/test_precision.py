@@ -115,7 +115,11 @@ def test_a_pinned_artifact_answers_whatever_is_the_default(digits, service):
 
 
 def test_both_precisions_count_into_one_version(digits, service):
-    assert service.model("digits").statistics is service.model("digits", precision="int8").statistics
+    service.model("digits").statistics.succeeded(2, 1, 1, 1)
+    service.model("digits", precision="int8").statistics.succeeded(3, 1, 1, 1)
+
+    counted = service.statistics("digits", 1)
+    assert (counted.executions, counted.rows, sorted(counted.batches)) == (2, 5, [2, 3])
 
 
 def test_a_precision_is_served_in_the_format_of_the_default_where_it_has_it(store):

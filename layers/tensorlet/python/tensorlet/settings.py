@@ -35,12 +35,13 @@ class Settings(NamedTuple):
     docs: bool = False
     cors_origin: str = ""
     preload: tuple[tuple[str, str | None], ...] = ()
+    trusted_keys: str = ""
+    alias_serials: tuple[tuple[str, int], ...] = ()
     capture: str = ""
     capture_rate: float = 0.01
     capture_redact: frozenset[str] = frozenset()
     capture_interval_s: float = 10.0
-    trusted_keys: str = ""
-    alias_serials: tuple[tuple[str, int], ...] = ()
+    metrics_interval_s: float = 60.0
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -315,5 +316,11 @@ SETTINGS: dict[str, Setting] = {
         "10",
         _seconds,
         "Seconds between two writes of captured requests by one process.",
+    ),
+    "metrics_interval_s": Setting(
+        "TENSORLET_METRICS_INTERVAL_S",
+        "60",
+        _seconds,
+        "Seconds between two lines of metrics in the log of one process of the predict function; `0` writes none.",
     ),
 }

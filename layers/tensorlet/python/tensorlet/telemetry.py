@@ -1,7 +1,7 @@
 """What the functions write to their logs: structured lines, and metrics in CloudWatch's embedded metric format.
 
-A successful request writes nothing: Lambda's REPORT line and the gateway's metrics cover it. Failures are written
-by powertools, imported where a line is really written, because that costs 30 ms. The one line about a cold start
+A successful request writes nothing of its own: what was counted is written now and then. Failures are written by
+powertools, imported where a line is really written, because that costs 30 ms. The one line about a cold start
 is written by hand in powertools' format: a logger would take part in the very time it reports.
 """
 
@@ -9,7 +9,11 @@ import json
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorlet.metrics import Metrics
+    from tensorlet.serving.service import ModelService
 
 NAMESPACE = "Tensorlet"
 
@@ -57,3 +61,30 @@ def _cold_start(context: Any, first_answer_ms: float) -> str:
             "FirstAnswer": round(first_answer_ms, 3),
         }
     )
+
+
+def log_metrics(handler: Handler, service: "ModelService", interval_s: float) -> Handler:
+    """A handler that writes what the service has counted after its first call, and the first in each `interval_s`.
+
+    The lines are those of `metrics.Metrics`; an interval of 0 writes none.
+    """
+    if not interval_s:
+        return handler
+    metrics: Metrics | None = None
+    due = 0.0
+
+    def counted(event: dict[str, Any], context: Any) -> Any:
+        nonlocal metrics, due
+        try:
+            return handler(event, context)
+        finally:
+            if time.monotonic() >= due:
+                if metrics is None:
+                    from tensorlet.metrics import Metrics  # while nobody waits for the runtime to start
+
+                    metrics = Metrics(service)
+                due = time.monotonic() + interval_s
+                for line in metrics.lines():
+                    print(line, flush=True)
+
+    return counted

@@ -17,6 +17,7 @@ class ByteLRU(Generic[Value]):
     def __init__(self, budget_bytes: int):
         self.budget_bytes = budget_bytes
         self.size_bytes = 0
+        self.made = self.evicted = 0  # values, since this process started
         self._values: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
         self._lock = Lock()
         self._making: dict[Hashable, Lock] = {}
@@ -73,9 +74,11 @@ class ByteLRU(Generic[Value]):
     def _insert(self, key: Hashable, value: Value, size_bytes: int) -> None:
         self._values[key] = (value, size_bytes)
         self.size_bytes += size_bytes
+        self.made += 1
         self._evict(self.budget_bytes, keep=1)
 
     def _evict(self, limit_bytes: int, keep: int) -> None:
         while self.size_bytes > limit_bytes and len(self._values) > keep:
             _, (_, freed) = self._values.popitem(last=False)
             self.size_bytes -= freed
+            self.evicted += 1

@@ -19,7 +19,7 @@ from tensorlet.registry.registry import (
 from tensorlet.registry.store import open_store
 from tensorlet.runtimes import InferenceSession, load_session, onnx_runtime_version
 from tensorlet.serving.cache import ByteLRU
-from tensorlet.serving.statistics import Statistics
+from tensorlet.serving.statistics import Statistics, merged
 from tensorlet.settings import Settings
 from tensorlet.signature import Signature
 from tensorlet.tensors import Tensor
@@ -92,6 +92,15 @@ class State(NamedTuple):
     reason: str = ""
 
 
+class Counts(NamedTuple):
+    """Statistics by (model, version, file), requests by (model, alias), and what the cache of models has done."""
+
+    statistics: Mapping[tuple[str, int, str], Statistics]
+    selected: Mapping[tuple[str, str], int]
+    loads: int
+    evictions: int
+
+
 class Choice(NamedTuple):
     """What a selector means: the version, until when that is trusted, and the precision that its alias prefers.
 
@@ -115,7 +124,8 @@ class ModelService:
         self._choices: dict[tuple[str, str | None], Choice] = {}
         self._aliases: dict[str, Aliases] = {}
         self._loaded: ByteLRU[LoadedModel] = ByteLRU(settings.model_cache_bytes)
-        self._statistics: dict[tuple[str, int], Statistics] = {}
+        self._statistics: dict[tuple[str, int, str], Statistics] = {}  # by the artifact that answered
+        self._selected: dict[tuple[str, str], int] = {}  # requests by alias
         self._refusals: dict[tuple[str, int, str], str] = {}
         self.recorder = _open_recorder(settings) if settings.capture else None
 
@@ -142,7 +152,10 @@ class ModelService:
         Raises:
             ModelNotFound, VersionNotFound, AliasNotFound, PrecisionNotFound, ArtifactRefused, StorageUnavailable.
         """
-        version, _, preferred, pick = self._choice(name, selector)
+        version, until, preferred, pick = self._choice(name, selector)
+        if until:  # not digits, which were not looked up
+            alias = (name, selector or DEFAULT_ALIAS)
+            self._selected[alias] = self._selected.get(alias, 0) + 1
         if pick:
             version = pick(caller)
         wanted = precision or preferred
@@ -201,12 +214,16 @@ class ModelService:
         return State("UNAVAILABLE", reason) if reason else State("READY")
 
     def statistics(self, name: str, version: int) -> Statistics:
-        """The counters of a version since this process started."""
-        return self._statistics.get((name, version)) or Statistics()
+        """The counters of a version since this process started, all its artifacts together."""
+        return merged(counted for key, counted in self._statistics.items() if key[:2] == (name, version))
 
     def answered(self) -> list[tuple[str, int]]:
         """The versions that this process has loaded since it started."""
-        return sorted(self._statistics)
+        return sorted({key[:2] for key in self._statistics})
+
+    def counts(self) -> Counts:
+        """Everything that has been counted since this process started."""
+        return Counts(dict(self._statistics), dict(self._selected), self._loaded.made, self._loaded.evicted)
 
     def _choice(self, name: str, selector: str | None) -> Choice:
         if selector is not None and selector.isdecimal():
@@ -264,7 +281,7 @@ class ModelService:
             raise
         self._refusals.pop(key, None)
         # Kept here and not with the model: they outlive its eviction.
-        statistics = self._statistics.setdefault(key[:2], Statistics())
+        statistics = self._statistics.setdefault((*key[:2], artifact.files[0].path), Statistics())
         load_ns = time.perf_counter_ns() - start
         model = LoadedModel(release.manifest, artifact, session, statistics, self.recorder, load_ns)
         return model, artifact.size_bytes

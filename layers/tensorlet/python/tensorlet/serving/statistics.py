@@ -1,6 +1,7 @@
 """What this process has answered with one version: the counters of Triton's extension_statistics.md."""
 
 import time
+from collections.abc import Iterable
 from threading import Lock
 
 MAX_BATCH_SIZES = 128  # batch sizes are the callers' choice; more different ones are only in the totals
@@ -56,3 +57,18 @@ class Statistics:
             self.failures += 1
             self.fail_ns += ns
             self.errors[error] = self.errors.get(error, 0) + 1
+
+
+def merged(parts: Iterable[Statistics]) -> Statistics:
+    """The sum of several counters, as it is now."""
+    total = Statistics()
+    for part in parts:
+        for name in ("executions", "failures", "rows", "input_ns", "infer_ns", "output_ns", "fail_ns"):
+            setattr(total, name, getattr(total, name) + getattr(part, name))
+        total.last_inference_ms = max(total.last_inference_ms, part.last_inference_ms)
+        for error, count in part.errors.items():
+            total.errors[error] = total.errors.get(error, 0) + count
+        for rows, counts in part.batches.items():
+            known = total.batches.get(rows, (0, 0, 0, 0))
+            total.batches[rows] = [a + b for a, b in zip(known, counts, strict=True)]
+    return total
