@@ -8,6 +8,7 @@
 """
 
 import csv
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ def read_rows(path: Path, signature: Signature, labels: Sequence[str]) -> Evalua
     """
     try:
         arrays = _read_csv(path) if path.suffix.lower() == ".csv" else load_arrays(path)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise InvalidRequest(f"{path}: expected a .npz or .csv file: {error}") from None
     found = next((arrays.pop(name) for name in LABELS if name in arrays), None)
     inputs = {
