@@ -64,3 +64,24 @@ def test_a_missing_file_leaves_nothing_behind(tensorlet, half, tmp_path):
 
     assert outcome.status == 1
     assert not (tmp_path / "absent").exists()
+
+
+def test_flags_choose_how_rows_are_read_and_written(tensorlet, digits, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("u1;1;2;3;4\n")
+
+    flags = ["--delimiter", ";", "--header", "false", "--input-filter", "$[1:]", "--join", "input"]
+    outcome = tensorlet("batch", file, "--model", "digits@1", *flags, "--output-filter", "$[0,-1]")
+
+    assert outcome.status == 0, outcome.err
+    assert (tmp_path / "rows.csv.out").read_text().startswith("u1;")
+
+
+def test_a_flag_that_cannot_be_so_is_named(tensorlet, digits, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("1,2,3,4\n")
+
+    outcome = tensorlet("batch", file, "--model", "digits@1", "--top-k", "many")
+
+    assert outcome.status == 1
+    assert "top_k: expected a whole number from 1 to 1000, got 'many'" in outcome.err

@@ -307,6 +307,25 @@ def _batch(parser: ArgumentParser) -> None:
     _add_model(parser, "--model", required=True)
     _add_registry(parser)
     parser.add_argument("--output", metavar="FILE", help="local file or s3:// URI (default: FILE.out)")
+    options = parser.add_argument_group(
+        "how rows are read and written", "as in a _batch.json beside the file, which these override"
+    )
+    for name, (value, help) in BATCH_OPTIONS.items():
+        options.add_argument(f"--{name.replace('_', '-')}", metavar=value, help=help)
+
+
+# Their values are checked where those of `_batch.json` are.
+BATCH_OPTIONS = {
+    "input_filter": ("PATH", "what goes into the model: $[1:] for CSV, $.features for JSON Lines"),
+    "join": ("none|input", "`input` puts the input before (CSV) or around (JSON Lines) each prediction"),
+    "output_filter": ("PATH", "what is written of that: $[0,-1], $['id','SageMakerOutput']"),
+    "format": ("FORMAT", "of the output: csv, jsonl, npy, npz or parquet (default: the file's)"),
+    "precision": ("NAME", "of the artifact that predicts, such as int8 (default: the default artifact)"),
+    "top_k": ("K", "write the K best classes and their scores, with the model's labels"),
+    "batch_rows": ("N", "rows predicted at once"),
+    "header": ("true|false", "whether a CSV file has a header (default: found out)"),
+    "delimiter": ("CHARACTER", "between the cells of CSV; `tab` is one (default: ,)"),
+}
 
 
 def _demo(parser: ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from tensorlet.cli.arguments import BATCH_OPTIONS
 from tensorlet.cli.registries import registry_uri
 from tensorlet.cli.text import status_line
 from tensorlet.errors import InvalidRequest, ObjectNotFound
@@ -33,6 +34,7 @@ def run(arguments: Namespace) -> int:
             selector,
             arguments.output,
             ProgressLine() if sys.stderr.isatty() else None,
+            chosen_options(arguments),
         )
     finally:
         status_line("")
@@ -45,6 +47,11 @@ def run(arguments: Namespace) -> int:
         file=sys.stderr,
     )
     return 0
+
+
+def chosen_options(arguments: Namespace) -> dict[str, str]:
+    """The options given as flags, by name."""
+    return {name: text for name in BATCH_OPTIONS if (text := getattr(arguments, name)) is not None}
 
 
 def check_input(file: str) -> None:
