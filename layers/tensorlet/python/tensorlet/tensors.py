@@ -179,5 +179,5 @@ def narrow_with(function: Callable[[memoryview], Buffer]) -> None:
     _narrow_many = function
 
 
-_MANY_BYTES = 8 * 2048
+_MANY_BYTES = 8 * 384
 _narrow_many: Callable[[memoryview], Buffer] | None = None
