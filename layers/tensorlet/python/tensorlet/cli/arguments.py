@@ -295,7 +295,7 @@ def _serve(parser: ArgumentParser) -> None:
 
 
 def _invoke(parser: ArgumentParser) -> None:
-    parser.add_argument("function", choices=("predict", "batch"))
+    parser.add_argument("function", choices=("predict", "batch", "monitor"))
     parser.add_argument(
         "--event", required=True, metavar="FILE", help="the event as JSON; `-` reads it from stdin"
     )
@@ -328,6 +328,29 @@ BATCH_OPTIONS = {
 }
 
 
+def _cost(parser: ArgumentParser) -> None:
+    work = parser.add_mutually_exclusive_group()
+    work.add_argument(
+        "--ms",
+        type=_typed(_milliseconds),
+        help="time of a request with a whole virtual CPU, which is 1,769 MB (default: 1)",
+    )
+    work.add_argument("--file", metavar="SIZE|PATH", help="a batch file instead of requests: 2GB, or rows.csv")
+    parser.add_argument(
+        "--requests",
+        type=_typed(_many),
+        metavar="N",
+        help="how many requests (default: 1000000), or files (default: 1)",
+    )
+    parser.add_argument(
+        "--memory", type=_typed(_memory), metavar="MB", help="of the function (default: 512, 1769 and 3538)"
+    )
+    parser.add_argument(
+        "--architecture", choices=("x86_64", "arm64"), default="x86_64", help="default: %(default)s"
+    )
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
+
+
 def _demo(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="train for two epochs only: a minute less, and worse models"
@@ -347,6 +370,7 @@ COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "serve": ("answer HTTP requests for all models of a registry", _serve),
     "batch": ("predict every row of a file", _batch),
     "invoke": ("call a Lambda function's handler with an event, without Docker", _invoke),
+    "cost": ("estimate what requests or files cost on AWS", _cost),
     "demo": ("show everything on this machine: train, publish, serve, batch", _demo),
 }
 
@@ -402,6 +426,20 @@ def _named_number(text: str) -> tuple[str, float]:
 
 def _port(text: str) -> int:
     return _integer(text, 0, 65535, "a port from 0 to 65535")
+
+
+def _many(text: str) -> int:
+    return _integer(text, 1, 10**15, "a positive number")
+
+
+def _memory(text: str) -> int:
+    return _integer(text, 128, 10240, "megabytes from 128 to 10240")
+
+
+def _milliseconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or not 0 < float(text) <= 900_000:
+        raise InvalidRequest(f"expected milliseconds, more than 0 and at most 900000, got {text!r}")
+    return float(text)
 
 
 def _count(text: str) -> int:
