@@ -1,6 +1,5 @@
 """The last step of both training scripts: hand the saved model and everything known about it to `tensorlet.publish`."""
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ def publish_run(
         labels=[str(label) for label in range(data.classes)],
         golden={INPUT: images},
         keep=knobs.output,
+        code=Path(__file__).parent,
         report=say,
         details={
             "training": {
@@ -56,19 +56,8 @@ def publish_run(
                 "curve": curve,
                 "versions": versions,
             },
-            **code_revision(),
         },
     )
     aliases = "".join(f", alias {alias}" for alias in knobs.aliases)
     say(f"published {knobs.name}/{version} to {knobs.registry}{aliases}; files in {knobs.output}")
     return version
-
-
-def code_revision() -> dict[str, str]:
-    """`{"code_revision": commit}` of the checkout these scripts are in, `-dirty` if it was changed; else nothing."""
-    describe = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--match", ""]
-    try:
-        done = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True)
-    except FileNotFoundError:
-        return {}
-    return {"code_revision": done.stdout.strip()} if done.returncode == 0 else {}

@@ -41,9 +41,7 @@ def test_both_formats_are_published_with_their_parity_and_the_golden_values(kera
 
 
 def test_a_published_manifest_follows_its_schema(keras_model, registry):
-    publish(
-        keras_model, "doubler", registry, scores="y", labels=["a", "b", "c"], details={"code_revision": "abc"}
-    )
+    publish(keras_model, "doubler", registry, scores="y", labels=["a", "b", "c"])
 
     document = released(registry).document
     jsonschema.validate(document, json.loads(SCHEMA.read_text()))

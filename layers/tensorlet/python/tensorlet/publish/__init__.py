@@ -20,6 +20,7 @@ from tensorlet.publish.confine import network_open
 from tensorlet.publish.convert import DESCRIBE, run_steps
 from tensorlet.publish.converters.job import DESCRIPTION_FILE, GIVEN_INPUTS, SIGNATURES_FILE, Job
 from tensorlet.publish.golden import FILE, Arrays, Golden, load_golden
+from tensorlet.publish.provenance import provenance
 from tensorlet.publish.roles import find_roles
 from tensorlet.publish.sources import ONNX, SourceFormat, detect_source, digest_source, find_architecture
 from tensorlet.publish.trial import Request, Trial, try_artifact
@@ -70,6 +71,7 @@ def publish(
     golden: Arrays | None = None,
     keep: Path | None = None,
     signer: Signer | None = None,
+    code: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Publish the saved model at `source` as the next version of `name`, and return that version.
@@ -78,7 +80,8 @@ def publish(
     that PyTorch weights belong to, `architecture` the file with the to_json() of Keras weights. `classes` and
     `scores` say which output is which for classification, and `labels` name the classes. `details` is added to
     the manifest, `golden` replaces made-up inputs of the check, `keep` is a folder that gets a copy of every
-    artifact. `signer` signs the version and the aliases.
+    artifact. `signer` signs the version and the aliases. `code` is a folder of the checkout
+    that made the model; by default the current one.
 
     Raises:
         PublishError: no known format, or arguments that do not fit the model.
@@ -128,6 +131,18 @@ def publish(
         for candidate in made:
             files |= _add_variant(candidate, document, report)
         document |= roles | ({"labels": list(labels)} if labels else {}) | dict(details or {})
+        document["provenance"] = provenance(
+            code or Path.cwd(),
+            {
+                "module": module,
+                "inputs": [spec.to_json() for spec in inputs],
+                "outputs": list(outputs),
+                "classes": classes,
+                "scores": scores,
+                "fast_start": fast_start,
+                "trust_source": trust_source,
+            },
+        )
         files |= _saved_model_files(source, form, Path(folder))
         files[FILE] = description.golden_file
         store = open_store(registry)
