@@ -1,27 +1,35 @@
-"""Build the slim runtime layer: `python3 build.py {x86_64|arm64} FOLDER`.
+"""Build a slim layer of third-party packages: `python3 build.py {x86_64|arm64} FOLDER [runtime|parquet]`.
 
-Installs requirements.txt for Lambda's Python 3.13, removes what inference never opens, strips the shared
-objects, byte-compiles, and fails when the result is over its budget. Needs only Python 3.11 and its pip.
+Installs the layer's requirements.txt for Lambda's Python 3.13, removes what inference never opens, strips the
+shared objects, byte-compiles, and fails when the result is over its budget. Needs only Python 3.11 and its pip.
 """
 
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from bytecode import compile_folder
 
-HERE = Path(__file__).parent
+LAYERS_FOLDER = Path(__file__).resolve().parents[1]
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # Lambda's name -> the name in wheel tags
 
 # Lambda's python3.13 runs on Amazon Linux 2023, whose glibc is 2.34. pip does not count a platform tag as
 # including the older ones (pypa/pip#10760), so each is named; nothing newer than 2.34 can get in.
 NEWEST_GLIBC_MINOR = 34
 
-# Budgets in MB (10^6 bytes, unzipped, .pyc included). Lambda allows 250 MB for a function and all its layers;
-# ours is 150 for the layers of the predict function, of which the package itself takes 2.
-LIMIT_MB = 148
-TARGET_MB = 110
+
+class Budget(NamedTuple):
+    """MB (10^6 bytes, unzipped, .pyc included) a layer should have, and the most it may have."""
+
+    target_mb: float
+    limit_mb: float
+
+
+# Lambda allows 250 MB for a function and all its layers (sizes.py sums them): ours is 150 for predict, of which the
+# package itself takes 2, and 240 for batch, which has the Parquet layer too.
+BUDGETS = {"runtime": Budget(110, 148), "parquet": Budget(40, 90)}
 
 # Dead weight, as glob patterns below the layer's python/ folder, each group with the reason why nothing here opens it.
 PRUNE: dict[str, list[str]] = {
@@ -74,16 +82,16 @@ PRUNE: dict[str, list[str]] = {
 }
 
 
-def main(architecture: str, folder: Path) -> None:
+def main(architecture: str, folder: Path, layer: str = "runtime") -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    install(MACHINES[architecture], folder)
+    install(LAYERS_FOLDER / layer / "requirements.txt", MACHINES[architecture], folder)
     prune(folder)
     strip(folder)
     compile_folder(folder, "/opt/python")
-    check_budget(sizes_mb(folder))
+    check_budget(layer, sizes_mb(folder))
 
 
-def install(machine: str, folder: Path) -> None:
+def install(requirements: Path, machine: str, folder: Path) -> None:
     """Put the pinned wheels for `machine` into `folder`, whatever machine and Python this is.
 
     `--ignore-requires-python`, because pip compares a wheel with the Python that runs pip; the tags already
@@ -94,10 +102,10 @@ def install(machine: str, folder: Path) -> None:
     python = ["--implementation=cp", "--python-version=3.13", "--only-binary=:all:"]
     quiet = ["--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
     options = ["--no-deps", "--no-compile", "--ignore-requires-python", f"--target={folder}"]
-    requirements = ["--requirement", str(HERE / "requirements.txt")]
-    pip = [sys.executable, "-m", "pip", "install", *quiet, *options, *platforms, *python, *requirements]
+    wheels = ["--requirement", str(requirements)]
+    pip = [sys.executable, "-m", "pip", "install", *quiet, *options, *platforms, *python, *wheels]
     if subprocess.run(pip).returncode:
-        sys.exit(f"pip could not install the runtime layer for {machine}; its message is above")
+        sys.exit(f"pip could not install {requirements} for {machine}; its message is above")
 
 
 def prune(folder: Path) -> None:
@@ -136,21 +144,21 @@ def sizes_mb(folder: Path) -> dict[str, float]:
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
-def check_budget(sizes: dict[str, float]) -> None:
+def check_budget(layer: str, sizes: dict[str, float]) -> None:
     """Print the budget table.
 
     Raises:
         SystemExit: the layer is over its limit.
     """
-    total = sum(sizes.values())
-    rows = [*sizes.items(), ("sum", total), ("target", TARGET_MB), ("limit", LIMIT_MB)]
+    total, budget = sum(sizes.values()), BUDGETS[layer]
+    rows = [*sizes.items(), ("sum", total), ("target", budget.target_mb), ("limit", budget.limit_mb)]
     print(
-        "\n".join(["runtime layer, MB unzipped", *(f"  {name:<24}{size:8.1f}" for name, size in rows)]),
+        "\n".join([f"{layer} layer, MB unzipped", *(f"  {name:<24}{size:8.1f}" for name, size in rows)]),
         flush=True,
     )
-    if total > LIMIT_MB:
-        sys.exit(f"the runtime layer has {total:.1f} MB, more than its limit of {LIMIT_MB} MB")
+    if total > budget.limit_mb:
+        sys.exit(f"the {layer} layer has {total:.1f} MB, more than its limit of {budget.limit_mb} MB")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

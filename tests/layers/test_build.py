@@ -9,8 +9,10 @@ import pytest
 RUNTIME = Path(__file__).parents[2] / "layers/runtime"
 sys.path.insert(0, str(RUNTIME))
 
-import build  # noqa: E402  # scripts beside their requirements, not a package
 import bytecode  # noqa: E402
+import sizes  # noqa: E402
+
+import build  # noqa: E402  # scripts beside their requirements, not a package
 
 
 def program(path: Path, line: str) -> str:
@@ -97,11 +99,17 @@ def test_pruning_removes_dead_weight_and_keeps_what_inference_opens(tmp_path):
 
 
 def test_a_layer_over_its_limit_is_not_built(capsys):
-    build.check_budget({"numpy": 40.0, "onnxruntime": 37.5})
+    build.check_budget("runtime", {"numpy": 40.0, "onnxruntime": 37.5})
     assert "77.5" in capsys.readouterr().out
 
-    with pytest.raises(SystemExit, match="more than its limit"):
-        build.check_budget({"numpy": build.LIMIT_MB, "onnxruntime": 0.1})
+    with pytest.raises(SystemExit, match="parquet layer .* more than its limit"):
+        build.check_budget("parquet", {"arro3": build.BUDGETS["parquet"].limit_mb, "arro3_io": 0.1})
+
+
+def test_the_budgets_of_batchs_layers_fit_what_lambda_takes():
+    """With 2 MB for the package, which has none of its own."""
+    limits = sum(budget.limit_mb for budget in build.BUDGETS.values()) + 2
+    assert limits <= sizes.LIMITS_MB["BatchFunction"] <= sizes.LAMBDA_LIMIT_MB
 
 
 def test_sizes_are_counted_for_each_package(tmp_path):
@@ -112,7 +120,10 @@ def test_sizes_are_counted_for_each_package(tmp_path):
     assert build.sizes_mb(tmp_path) == {"numpy": 1.5, "orjson": 0.5}
 
 
-@pytest.mark.parametrize("line", (RUNTIME / "requirements.txt").read_text().splitlines())
+REQUIREMENTS = [RUNTIME / "requirements.txt", RUNTIME.with_name("parquet") / "requirements.txt"]
+
+
+@pytest.mark.parametrize("line", [line for file in REQUIREMENTS for line in file.read_text().splitlines()])
 def test_every_requirement_is_pinned_and_says_why_it_is_there(line):
     requirement, _, reason = line.partition("#")
     assert reason.strip()
