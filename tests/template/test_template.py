@@ -2,16 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.decode import cfn_yaml
 from tensorlet.settings import SETTINGS
 
-ROOT = Path(__file__).parents[2]
-# Through JSON, so that intrinsics are plain dicts: {"Ref": ...}, {"Fn::GetAtt": [...]}, {"Fn::Sub": ...}.
-TEMPLATE: dict[str, Any] = json.loads(json.dumps(cfn_yaml.load(str(ROOT / "template.yaml"))))
+from tests.template.source import ROOT, template
+
+TEMPLATE = template()
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 FUNCTIONS = ["PredictFunction", "BatchFunction"]
 BUCKETS = ["RegistryBucket", "InputBucket", "OutputBucket"]
@@ -50,7 +48,7 @@ def test_functions_and_handlers_have_the_agreed_names():
         assert (properties(name)["CodeUri"], properties(name)["Handler"]) == (folder, "app.handler")
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, "RuntimeLayer", "TensorletLayer"])
+@pytest.mark.parametrize("name", [*FUNCTIONS, "RuntimeLayer", "ParquetLayer", "TensorletLayer"])
 def test_what_is_built_by_make_has_its_target_for_every_architecture(name):
     resource = RESOURCES[name]
     assert resource["Metadata"]["BuildMethod"] == "makefile"
@@ -89,6 +87,12 @@ def test_every_variable_given_to_a_function_is_one_it_reads(function):
 def test_sam_local_can_replace_every_setting(function, name):
     """`sam local --env-vars` drops names that the template does not declare."""
     assert name in variables(function)
+
+
+def test_batch_reads_parquet_and_predict_does_not_carry_it():
+    assert properties("BatchFunction")["Layers"] == [{"Ref": "ParquetLayer"}]
+    assert "Layers" not in properties("PredictFunction")
+    assert {"Ref": "ParquetLayer"} not in TEMPLATE["Globals"]["Function"]["Layers"]
 
 
 def test_batch_knows_where_its_output_goes():
@@ -147,9 +151,10 @@ def test_requests_must_be_signed_unless_told_otherwise():
 def test_every_request_reaches_the_predict_function_as_payload_2_0():
     integration = route()["x-amazon-apigateway-integration"]
 
-    assert "/functions/${PredictFunction.Arn}/invocations" in integration["uri"]["Fn::Sub"]
+    assert "/functions/${PredictFunction.Arn}:live/invocations" in integration["uri"]["Fn::Sub"]
     assert integration["payloadFormatVersion"] == "2.0"
-    assert properties("HttpApiPermission")["FunctionName"] == {"Ref": "PredictFunction"}
+    assert properties("HttpApiPermission")["FunctionName"] == {"Ref": "PredictFunction.Alias"}
+    assert properties("PredictFunction")["AutoPublishAlias"] == "live"
 
 
 def test_the_predict_function_gives_up_before_the_gateway_does():
@@ -173,17 +178,14 @@ def test_a_message_that_keeps_failing_goes_to_the_dead_letter_queue():
 
 def test_no_more_files_are_taken_than_the_reserved_concurrency_can_run():
     """Messages taken beyond it are throttled, counted as received, and end in the dead-letter queue unread."""
-    (event,) = properties("BatchFunction")["Events"].values()
+    taken = properties("DroppedFiles")["ScalingConfig"]["MaximumConcurrency"]
     reserved = properties("BatchFunction")["ReservedConcurrentExecutions"]["Fn::If"][1]
-    assert (
-        event["Properties"]["ScalingConfig"]["MaximumConcurrency"] == reserved == {"Ref": "BatchConcurrency"}
-    )
+    assert taken == reserved == {"Ref": "BatchConcurrency"}
 
 
 def test_one_failed_file_does_not_bring_back_the_others():
-    (event,) = properties("BatchFunction")["Events"].values()
-    assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert event["Properties"]["Queue"] == attribute("InputQueue")
+    assert properties("DroppedFiles")["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert properties("DroppedFiles")["EventSourceArn"] == attribute("InputQueue")
 
 
 def test_only_the_input_bucket_of_this_account_may_send_to_the_queue():

@@ -1,0 +1,169 @@
+"""A lint of our own over the synthesized stack: promises between resources, for every choice of parameters."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.template.source import ROOT, template
+from tests.template.synthesis import synthesize
+
+pytestmark = pytest.mark.slow  # importing the translator takes a second
+
+JWT = {"ApiAuth": "JWT", "JwtIssuer": "https://issuer.example", "JwtAudience": "one,two"}
+# Every parameter with listed values, each value in turn, the others at their defaults.
+CHOICES = [
+    {name: str(value)} | (JWT if value == "JWT" else {})
+    for name, entry in template()["Parameters"].items()
+    for value in entry.get("AllowedValues", [])
+    if not (name == "LogRetentionDays" and value != 1)
+]
+
+
+def of_type(resources: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {name: found["Properties"] for name, found in resources.items() if found["Type"] == kind}
+
+
+def version_id(**parameters: str) -> str:
+    (name,) = [name for name in synthesize(**parameters) if name.startswith("PredictFunctionVersion")]
+    return name
+
+
+@pytest.fixture(scope="module", params=CHOICES, ids=lambda choice: ",".join(map("=".join, choice.items())))
+def resources(request):
+    return synthesize(**request.param)
+
+
+def test_the_translator_takes_the_template_and_nothing_is_left_to_decide(resources):
+    assert "Fn::" not in str(resources)
+    assert len(of_type(resources, "AWS::Lambda::Function")) >= 2
+
+
+def test_a_message_stays_hidden_for_six_times_its_functions_timeout(resources):
+    """Lambda developer guide, "Configuring an Amazon SQS queue to use with Lambda"."""
+    functions, queues = of_type(resources, "AWS::Lambda::Function"), of_type(resources, "AWS::SQS::Queue")
+    mappings = of_type(resources, "AWS::Lambda::EventSourceMapping").values()
+    assert mappings
+    for mapping in mappings:
+        queue = queues[mapping["EventSourceArn"].rpartition(":")[2]]
+        assert queue["VisibilityTimeout"] >= 6 * functions[mapping["FunctionName"]]["Timeout"]
+
+
+def test_every_queue_that_starts_a_function_has_a_dead_letter_queue(resources):
+    queues = of_type(resources, "AWS::SQS::Queue")
+    for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values():
+        redrive = queues[mapping["EventSourceArn"].rpartition(":")[2]]["RedrivePolicy"]
+        assert redrive["deadLetterTargetArn"].rpartition(":")[2] in queues
+        assert redrive["maxReceiveCount"] >= 5
+
+
+def test_no_more_messages_are_taken_than_the_reserved_concurrency_can_run(resources):
+    functions = of_type(resources, "AWS::Lambda::Function")
+    for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values():
+        reserved = functions[mapping["FunctionName"]].get("ReservedConcurrentExecutions")
+        assert reserved is None or int(mapping["ScalingConfig"]["MaximumConcurrency"]) <= int(reserved)
+
+
+def test_what_batch_writes_cannot_start_it_again(resources):
+    """The functions behind the queue write to no bucket that sends to it; whoever may upload, they may not."""
+    buckets = of_type(resources, "AWS::S3::Bucket").values()
+    notifying = {bucket["BucketName"] for bucket in buckets if "NotificationConfiguration" in bucket}
+    assert notifying
+
+    for name, function in of_type(resources, "AWS::Lambda::Function").items():
+        if name != "PredictFunction":  # it signs the uploads that clients ask for
+            assert notifying.isdisjoint(written_buckets(resources, function)), name
+
+
+def written_buckets(resources: dict[str, Any], function: dict[str, Any]) -> set[str]:
+    role = resources[function["Role"].rpartition("/")[2]]["Properties"]
+    return {
+        resource.removeprefix("arn:aws:s3:::").partition("/")[0]
+        for policy in role["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "s3:PutObject" in statement["Action"]
+        for resource in listed(statement["Resource"])
+    }
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_snapstart_never_meets_a_tmp_it_does_not_take(resources):
+    """Lambda developer guide, "Improving startup performance with Lambda SnapStart": 512 MB at most."""
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        if function.get("SnapStart", {}).get("ApplyOn", "None") != "None":
+            assert function.get("EphemeralStorage", {"Size": 512})["Size"] <= 512
+
+
+def test_log_groups_forget(resources):
+    groups = of_type(resources, "AWS::Logs::LogGroup")
+    assert all(group["RetentionInDays"] for group in groups.values())
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        assert function["LoggingConfig"]["LogGroup"] in {group["LogGroupName"] for group in groups.values()}
+
+
+@pytest.mark.parametrize(("snapstart", "applies"), [("off", "None"), ("on", "PublishedVersions")])
+def test_snapstart_is_what_its_parameter_says(snapstart, applies):
+    resources = synthesize(SnapStart=snapstart)
+
+    assert resources["PredictFunction"]["Properties"]["SnapStart"] == {"ApplyOn": applies}
+    assert "SnapStart" not in resources["BatchFunction"]["Properties"]  # nobody waits for it
+
+
+def test_the_api_calls_the_alias_and_may(resources):
+    (operation,) = resources["HttpApi"]["Properties"]["Body"]["paths"]["$default"].values()
+    (alias,) = of_type(resources, "AWS::Lambda::Alias").values()
+    permission = resources["HttpApiPermission"]["Properties"]
+
+    assert (alias["Name"], alias["FunctionName"]) == ("live", "PredictFunction")
+    assert operation["x-amazon-apigateway-integration"]["uri"].endswith(":PredictFunction:live/invocations")
+    assert permission["FunctionName"] == "PredictFunctionAliaslive"
+    assert "HttpApi" in permission["SourceArn"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"SnapStart": "on"},
+        {"PreloadModels": "digits"},
+        {"PredictMemory": "3538"},
+        {"RuntimeChoice": "tflite"},
+    ],
+    ids=str,
+)
+def test_a_changed_parameter_of_predict_publishes_a_version(change):
+    """SAM alone would leave the alias on the old one: aws/serverless-application-model#3820."""
+    assert version_id(**change) != version_id()
+
+
+def test_globals_hold_no_parameter_but_the_architecture():
+    """AWS::LanguageExtensions knows no Globals; the architecture changes the layers, and so publishes."""
+    assert set(re.findall(r"'Ref': '(\w+)'", str(template()["Globals"]))) == {
+        "Architecture",
+        "RuntimeLayer",
+        "TensorletLayer",
+    }
+
+
+def test_another_parameter_publishes_none():
+    assert version_id(BatchMemory="3538", LatencyAlarmMs="10") == version_id()
+
+
+@pytest.mark.parametrize("layer", ["RuntimeLayer", "TensorletLayer"])
+def test_a_new_layer_of_predict_publishes_a_version(layer):
+    """SAM looks at a function's layers only where they say so."""
+    assert template()["Resources"][layer]["Properties"]["PublishLambdaVersion"] is True
+
+
+def test_predict_is_never_behind_a_version_that_nobody_deletes():
+    """A version with a snapshot is paid for until it is deleted."""
+    assert template()["Resources"]["PredictFunction"]["Properties"]["VersionDeletionPolicy"] == "Delete"
+
+
+def test_wheels_of_the_layers_can_only_be_for_the_runtimes_glibc(resources):
+    """Amazon Linux 2023, under python3.13, has glibc 2.34; the builder admits no newer wheel."""
+    builder = (ROOT / "layers/runtime/build.py").read_text()
+    assert re.search(r"^NEWEST_GLIBC_MINOR = 34$", builder, re.MULTILINE)
+    assert {f["Runtime"] for f in of_type(resources, "AWS::Lambda::Function").values()} == {"python3.13"}
