@@ -1,0 +1,188 @@
+"""The deployed template does what the README says: a file becomes predictions, a request an answer."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+from tensorlet.registry.store import open_store
+
+from tests.deploy.cloud import Stack, wait_until
+from tests.models import linear, publish_onnx
+
+MODEL = linear(4, 3)
+ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
+BODY = json.dumps({"instances": ROWS.tolist()}).encode()
+PREDICT = "/v1/models/digits:predict"
+POISON = "not a message of S3"
+
+
+def expected() -> np.ndarray:
+    """What ONNX Runtime answers here."""
+    session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
+    return session.run(["scores"], {"image": ROWS})[0]
+
+
+@pytest.fixture(scope="module")
+def published(stack: Stack) -> Stack:
+    """The stack with `digits` in its registry."""
+    store = open_store(f"s3://{stack.outputs['RegistryBucketName']}", stack.cloud.environ())
+    assert publish_onnx(store, "digits", MODEL) == 1
+    return stack
+
+
+def drop(stack: Stack, key: str, content: bytes) -> None:
+    bucket = stack.outputs["InputBucketName"]
+    stack.cloud.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+
+
+def output(stack: Stack, key: str) -> bytes | None:
+    s3 = stack.cloud.client("s3")
+    try:
+        body = s3.get_object(Bucket=stack.outputs["OutputBucketName"], Key=key)["Body"].read()
+    except s3.exceptions.NoSuchKey:
+        return None
+    return bytes(body)
+
+
+def report(stack: Stack, key: str) -> dict[str, object]:
+    """The report of a file, once it is there."""
+    found = wait_until(lambda: output(stack, f"{key}.report.json"), f"the report of {key}", 60)
+    return dict(json.loads(found))
+
+
+class TestApi:
+    def test_a_prediction_is_answered(self, published):
+        answer = published.ask(PREDICT, BODY)
+
+        assert answer.status == 200, answer.body
+        assert answer.headers["tensorlet-model"] == "digits/1"
+        np.testing.assert_allclose(answer.json()["predictions"], expected(), rtol=1e-5)
+
+    def test_a_binary_body_arrives_and_returns_intact(self, published):
+        """V2's binary extension: API Gateway carries both bodies in base64."""
+        head = json.dumps(
+            {
+                "inputs": [
+                    {
+                        "name": "image",
+                        "datatype": "FP32",
+                        "shape": [2, 4],
+                        "parameters": {"binary_data_size": ROWS.nbytes},
+                    }
+                ],
+                "parameters": {"binary_data_output": True},
+            }
+        ).encode()
+
+        answer = published.ask(
+            "/v2/models/digits/infer",
+            head + ROWS.tobytes(),
+            Content_Type="application/octet-stream",
+            Inference_Header_Content_Length=str(len(head)),
+        )
+
+        assert answer.status == 200, answer.body
+        start = int(answer.headers["inference-header-content-length"])
+        np.testing.assert_allclose(
+            np.frombuffer(answer.body[start:], "<f4").reshape(2, 3), expected(), rtol=1e-5
+        )
+
+    def test_an_unknown_model_is_not_found(self, published):
+        assert published.ask("/v1/models/nobody:predict", BODY).status == 404
+
+
+class TestBatch:
+    def test_a_dropped_file_becomes_a_file_of_predictions(self, published):
+        """S3 -> SQS -> function -> S3, with a name that has to be encoded on its way."""
+        key = "digits/2026/two rows + ü.csv"
+
+        drop(published, key, b"\n".join(b",".join(b"%g" % x for x in row) for row in ROWS) + b"\n")
+
+        found = report(published, key)
+        assert (found["rows_in"], found["rows_out"], found["rows_failed"]) == (2, 2, 0)
+        rows = [line.split(b",") for line in output(published, f"{key}.out").splitlines()]
+        np.testing.assert_allclose(np.array(rows, float), expected(), rtol=1e-5)
+
+    def test_a_parquet_file_is_read_by_the_layer_of_its_own(self, published, tmp_path):
+        key = "digits/rows.parquet"
+
+        drop(published, key, parquet(ROWS))
+
+        assert report(published, key)["rows_out"] == 2
+        np.testing.assert_allclose(parquet_rows(output(published, f"{key}.out")), expected(), rtol=1e-5)
+
+    def test_a_message_that_can_never_be_processed_ends_in_the_dead_letter_queue(self, published):
+        """After five failed deliveries; here they come at once and not after 90 minutes each."""
+        sqs = published.cloud.client("sqs")
+        queue = published.resource("InputQueue")
+        hidden = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "0"})
+        try:
+            sqs.send_message(QueueUrl=queue, MessageBody=POISON)
+
+            poison = wait_until(
+                lambda: sqs.receive_message(
+                    QueueUrl=published.outputs["DeadLetterQueueUrl"], WaitTimeSeconds=1
+                ).get("Messages"),
+                "the message in the dead-letter queue",
+                90,
+            )
+        finally:
+            sqs.set_queue_attributes(QueueUrl=queue, Attributes=hidden)
+
+        assert poison[0]["Body"] == POISON
+
+
+def parquet(rows: np.ndarray) -> bytes:
+    """A Parquet file with a column for each column of `rows`."""
+    from io import BytesIO
+
+    from arro3.core import Array, Table
+    from arro3.io import write_parquet
+
+    file = BytesIO()
+    names = [f"c{number}" for number in range(rows.shape[1])]
+    write_parquet(Table.from_pydict({n: Array(rows[:, i].copy()) for i, n in enumerate(names)}), file)
+    return file.getvalue()
+
+
+def parquet_rows(content: bytes) -> np.ndarray:
+    from io import BytesIO
+
+    from arro3.io import read_parquet
+
+    table = read_parquet(BytesIO(content)).read_all()
+    return np.stack([table.column(i).to_numpy() for i in range(table.num_columns)], axis=1)
+
+
+class TestReleases:
+    """A changed parameter is a version, and the API answers with it at once."""
+
+    def test_a_changed_parameter_reaches_the_api(self, published):
+        before = live_version(published)
+
+        changed = published.configure(ApiAuth="NONE", PredictMemory="1024")
+
+        assert live_version(changed) == before + 1
+        assert changed.ask(PREDICT, BODY).status == 200
+
+    def test_snapstart_answers_with_models_loaded_before_the_snapshot(self, published):
+        """GIVEN SnapStart and a model to preload, WHEN the registry is gone, THEN it answers all the same."""
+        changed = published.configure(ApiAuth="NONE", SnapStart="on", PreloadModels="digits")
+
+        function = changed.cloud.client("lambda").get_function(
+            FunctionName=changed.outputs["PredictFunctionName"], Qualifier="live"
+        )["Configuration"]
+
+        assert function["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}
+        assert function["Environment"]["Variables"]["TENSORLET_PRELOAD"] == "digits"
+        assert changed.ask(PREDICT, BODY).status == 200
+
+
+def live_version(stack: Stack) -> int:
+    """The number of the version behind the alias that the API calls."""
+    alias = stack.cloud.client("lambda").get_alias(
+        FunctionName=stack.outputs["PredictFunctionName"], Name="live"
+    )
+    return int(alias["FunctionVersion"])
