@@ -56,7 +56,7 @@ def test_drift_lists_what_moved_and_draws_it(tensorlet, half, tmp_path):
 
     told, header, first, _ = outcome.out.splitlines()
     assert told == "half/1: 100 requests, 100 captured, 0.0% failed, 95 % within 0.2 ms"
-    assert header.split() == ["FEATURE", "PSI", "KS", "DRIFT"]
+    assert header.split() == ["FEATURE", "PSI", "BY", "CHANCE", "KS", "DRIFT"]
     assert first.split()[0] in "xy" and first.split()[-1] == "much"
     assert (tmp_path / "drift.svg").read_text().startswith("<svg ")
 

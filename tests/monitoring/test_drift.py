@@ -27,7 +27,7 @@ def test_the_feature_that_moved_comes_first():
 
 
 def test_psi_is_the_sum_that_siddiqi_gives():
-    expected = {"y": {"edges": [0.5], "shares": [0.5, 0.5]}}
+    expected = {"y": {"edges": [0.5], "shares": [0.5, 0.5], "values": 1000}}
 
     [drift] = compare(expected, {"y": np.array([0.0, 1.0, 1.0, 1.0])})
 
@@ -62,3 +62,12 @@ def test_any_numbers_have_a_profile_that_they_match(values):
 
     assert sum(known["x"]["shares"]) == pytest.approx(1)
     assert compare(known, {"x": array})[0].psi == pytest.approx(0)
+
+
+def test_small_samples_of_one_distribution_are_within_chance():
+    known = profile({"x": NORMAL[:, :1]})
+
+    drifts = [compare(known, {"x": RANDOM.normal(size=(30, 1))})[0] for _ in range(200)]
+
+    assert sum(drift.psi > 0.25 for drift in drifts) > 20  # a fixed limit would ring
+    assert sum(drift.excess > 0.1 for drift in drifts) <= 10

@@ -2,13 +2,15 @@
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from tensorlet.errors import Conflict, InvalidRequest
 from tensorlet.monitoring.guard import watch
 from tensorlet.monitoring.limits import Limits
 from tensorlet.registry.registry import Registry
-from tensorlet.registry.writer import configure_alias, roll_back, set_alias
+from tensorlet.registry.writer import configure_alias, roll_back, set_alias, sign_aliases
 
+from tests.keys import make_keys
 from tests.monitoring.conftest import had_traffic
 
 BOTH, OLD_ONLY = {"1": 0.9, "2": 0.1}, {"1": 1.0}
@@ -35,7 +37,7 @@ def test_a_challenger_that_does_as_well_stays(half, recorder, verdicts):
 
     [verdict] = verdicts()
 
-    assert verdict == ("half", "live", 2, 100, "") and live(half) == BOTH
+    assert verdict == ("half", "live", 2, 100, "", False) and live(half) == BOTH
 
 
 def test_one_that_fails_more_is_taken_back_and_the_history_says_why(half, recorder, verdicts):
@@ -44,7 +46,7 @@ def test_one_that_fails_more_is_taken_back_and_the_history_says_why(half, record
 
     [verdict] = verdicts()
 
-    assert live(half) == OLD_ONLY
+    assert verdict.rolled_back and live(half) == OLD_ONLY
     change = Registry([half]).aliases("half").history[-1]
     assert change["rollback"] and change["reason"] == f"guard: version 2: {verdict.reason}"
     assert "5.0% of 100 requests failed" in verdict.reason
@@ -72,11 +74,30 @@ def test_one_that_predicts_something_else_is_taken_back(half, recorder, verdicts
     assert "PSI of y" in verdicts()[0].reason and live(half) == OLD_ONLY
 
 
+def test_a_small_sample_that_differs_by_chance_stays(half, recorder, verdicts):
+    draw = np.random.default_rng(3)
+    configure_alias(half, "half", "live", {"limits": {"min_requests": 10}})
+    had_traffic(recorder, 1, answered=90, x=draw.normal(size=90))
+    had_traffic(recorder, 2, answered=20, x=draw.normal(size=20))
+
+    assert not verdicts()[0].reason
+
+
+def test_aliases_that_are_signed_are_reported_and_left_to_who_has_the_key(half, recorder, verdicts, tmp_path):
+    sign_aliases(half, "half", make_keys(tmp_path).signer)
+    had_traffic(recorder, 1, answered=900)
+    had_traffic(recorder, 2, failed=100)
+
+    [verdict] = verdicts()
+
+    assert verdict.reason and not verdict.rolled_back and live(half) == BOTH
+
+
 def test_few_requests_prove_nothing(half, recorder, verdicts):
     had_traffic(recorder, 1, answered=900)
     had_traffic(recorder, 2, failed=99)
 
-    assert verdicts()[0] == ("half", "live", 2, 99, "") and live(half) == BOTH
+    assert verdicts()[0] == ("half", "live", 2, 99, "", False) and live(half) == BOTH
 
 
 def test_limits_of_the_alias_count(half, recorder, verdicts):

@@ -28,6 +28,7 @@ def describe(report: DriftReport) -> str:
         f" {report.error_rate:.1%} failed, 95 % within {report.latency_p95_ms:g} ms"
     )
     rows = [
-        (drift.feature, f"{drift.psi:.3f}", f"{drift.ks:.3f}", level(drift.psi)) for drift in report.drifts
+        (drift.feature, f"{drift.psi:.3f}", f"{drift.chance:.3f}", f"{drift.ks:.3f}", level(drift))
+        for drift in report.drifts
     ]
-    return f"{told}\n{table(('feature', 'psi', 'ks', 'drift'), rows)}" if rows else told
+    return f"{told}\n{table(('feature', 'psi', 'by chance', 'ks', 'drift'), rows)}" if rows else told

@@ -7,23 +7,32 @@ back by compare-and-swap, with the reason in its history. It never moves an alia
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from tensorlet.errors import Conflict, InvalidRequest
 from tensorlet.monitoring.limits import Limits
 from tensorlet.monitoring.observations import Observation, Seen, read, tensors, total
 from tensorlet.registry.registry import Aliases, Registry
+from tensorlet.registry.rollout import Weights
 from tensorlet.registry.store import Store
 from tensorlet.registry.writer import roll_back
 
+if TYPE_CHECKING:
+    from tensorlet.monitoring.drift import Drift
+
 
 class Verdict(NamedTuple):
-    """What the guard found of one alias: `reason` is why it was rolled back, "" where it was not."""
+    """What the guard found of one challenger: `reason` is the limit it broke, "" for none.
+
+    `rolled_back` is false as well where the aliases are signed, and the guard has no key, or somebody else moved them.
+    """
 
     model: str
     alias: str
     challenger: int
     requests: int
     reason: str
+    rolled_back: bool
 
 
 def watch(
@@ -55,14 +64,20 @@ def _look(
     for challenger in sorted(int(version) for version in weights if int(version) != incumbent):
         new = total(list(read(observed, model, challenger, since, now)))
         reason = broken(limits, old, new)
-        if reason:
-            roll_back(
-                writable, model, alias, f"guard: version {challenger}: {reason}", aliases.weights[alias]
-            )
-        verdicts.append(Verdict(model, alias, challenger, new.tally.requests, reason))
+        done = bool(reason) and _take_back(writable, model, alias, weights, f"version {challenger}: {reason}")
+        verdicts.append(Verdict(model, alias, challenger, new.tally.requests, reason, done))
         if reason:
             break
     return verdicts
+
+
+def _take_back(store: Store, model: str, alias: str, judged: Weights, reason: str) -> bool:
+    """Whether the alias was rolled back from what was judged."""
+    try:
+        roll_back(store, model, alias, f"guard: {reason}", judged)
+        return True
+    except (Conflict, InvalidRequest):
+        return False
 
 
 def broken(limits: Limits, old: Seen, new: Seen) -> str:
@@ -80,20 +95,18 @@ def broken(limits: Limits, old: Seen, new: Seen) -> str:
         ratio = limits.latency_ratio
         return f"95 % answer within {new_ms:g} ms, the incumbent's within {old_ms:g}; the limit is {ratio:g} times"
     moved = prediction_drift(old.sample, new.sample)
-    if moved and moved[1] > limits.drift:
-        return f"predictions moved: PSI of {moved[0]} is {moved[1]:.2f}; the limit is {limits.drift:g}"
+    if moved and moved.excess > limits.drift:
+        return f"predictions moved: PSI of {moved.feature} is {moved.psi:.2f}; the limit is {limits.drift:g}"
     return ""
 
 
-def prediction_drift(old: Sequence[Observation], new: Sequence[Observation]) -> tuple[str, float] | None:
-    """The output that moved most between two samples and its PSI; None where there is nothing to compare."""
+def prediction_drift(old: Sequence[Observation], new: Sequence[Observation]) -> "Drift | None":
+    """The output that moved most between two samples; None where there is nothing to compare."""
     from tensorlet.monitoring.drift import compare, profile  # NumPy, where there is a sample to compare
 
     before, after = tensors(old, "outputs"), tensors(new, "outputs")
-    if not before or not after:
-        return None
-    drifts = compare(profile(before), after)
-    return (drifts[0].feature, drifts[0].psi) if drifts else None
+    drifts = compare(profile(before), after) if before and after else []
+    return drifts[0] if drifts else None
 
 
 def _began(aliases: Aliases, alias: str) -> datetime:

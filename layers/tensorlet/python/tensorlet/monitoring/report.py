@@ -69,7 +69,7 @@ def plot(report: DriftReport) -> str:
     bars = [
         f'<text x="{left - 8}" y="{52 + row * index + 15}" class="name">{escape(drift.feature[:26])}</text>'
         f'<rect x="{left}" y="{52 + row * index + 3}" width="{max(1.0, drift.psi * scale):.1f}" height="16" rx="3"'
-        f' class="{level(drift.psi)}"/>'
+        f' class="{level(drift)}"/>'
         f'<text x="{left + max(1.0, drift.psi * scale) + 6:.1f}" y="{52 + row * index + 15}">{drift.psi:.3f}</text>'
         for index, drift in enumerate(drifts)
     ]
@@ -83,9 +83,9 @@ def plot(report: DriftReport) -> str:
     )
 
 
-def level(psi: float) -> str:
-    """What common practice calls a population stability index."""
-    return "much" if psi >= MUCH else "some" if psi >= SOME else "none"
+def level(drift: Drift) -> str:
+    """What common practice calls a population stability index; none where chance explains it."""
+    return "much" if drift.excess >= MUCH else "some" if drift.excess >= SOME else "none"
 
 
 _STYLE = (
