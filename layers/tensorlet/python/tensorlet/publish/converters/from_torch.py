@@ -88,7 +88,7 @@ def describe_model(job: Job) -> None:
         tensors = {spec.name: torch.from_numpy(arrays[spec.name]) for spec in loaded.inputs}
         return {name: tensor.numpy() for name, tensor in model(**tensors).items()}
 
-    describe(job, loaded.inputs, call, takes_batches(loaded.inputs), PACKAGES)
+    describe(job, loaded.inputs, call, PACKAGES)
 
 
 def to_onnx(job: Job) -> None:

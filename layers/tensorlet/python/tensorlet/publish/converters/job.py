@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tensorlet.publish.golden import FILE, Arrays, Golden, golden_inputs, load_arrays, save_golden
-from tensorlet.signature import Signature, TensorSpec
+from tensorlet.signature import DYNAMIC, Signature, TensorSpec
 from tensorlet.tensors import FROM_NUMPY
 
 JOB_FILE = "job.json"
@@ -70,18 +70,17 @@ def describe(
     job: Job,
     inputs: tuple[TensorSpec, ...],
     call: Callable[[Arrays], Arrays],
-    batched: bool,
     packages: tuple[str, ...],
 ) -> None:
     """Run the source model on golden inputs; its answers tell the outputs' datatypes and shapes.
 
-    A dimension of an output is dynamic where it follows the batch: it is found by running twice.
+    A dimension of an output is dynamic where it follows a dynamic one of the inputs: found by running twice.
     """
     given = load_arrays(Path(job.golden_inputs)) if job.golden_inputs else None
     values = golden_inputs(inputs, given)
     answers = call(values)
-    single = call({name: array[:1] for name, array in values.items()}) if batched else answers
-    outputs = tuple(_output_spec(name, answers[name].shape, single[name].shape, answers[name].dtype.name)
+    fewer = call({spec.name: _fewer(spec, values[spec.name]) for spec in inputs})
+    outputs = tuple(_output_spec(name, answers[name].shape, fewer[name].shape, answers[name].dtype.name)
                     for name in answers)  # fmt: skip
     save_golden(job.path(FILE), Golden(values, answers))
     description = {"signature": Signature(inputs, outputs).to_json(), "versions": _versions(packages)}
@@ -89,7 +88,7 @@ def describe(
 
 
 def takes_batches(inputs: tuple[TensorSpec, ...]) -> bool:
-    return all(spec.shape[:1] == (-1,) for spec in inputs)
+    return all(spec.shape[:1] == (DYNAMIC,) for spec in inputs)
 
 
 def renamed(names: list[str], wanted: tuple[str, ...], what: str) -> list[str]:
@@ -106,8 +105,17 @@ def datatype(dtype: str) -> str:
     return FROM_NUMPY[dtype]
 
 
-def _output_spec(name: str, full: tuple[int, ...], single: tuple[int, ...], dtype: str) -> TensorSpec:
-    shape = tuple(a if a == b else -1 for a, b in zip(full, single, strict=True))
+def _fewer(spec: TensorSpec, array: Any) -> Any:
+    """`array` with one row if it is a batch, and about half of every other dynamic dimension."""
+    lengths = [
+        length if dim != DYNAMIC else (length + 1) // 2 if axis else 1
+        for axis, (dim, length) in enumerate(zip(spec.shape, array.shape, strict=True))
+    ]
+    return array[tuple(map(slice, lengths))]
+
+
+def _output_spec(name: str, full: tuple[int, ...], fewer: tuple[int, ...], dtype: str) -> TensorSpec:
+    shape = tuple(a if a == b else DYNAMIC for a, b in zip(full, fewer, strict=True))
     return TensorSpec(name, datatype(dtype), shape)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tensorlet.publish.converters.job import OPSET, Job, describe, takes_batches
+from tensorlet.publish.converters.job import OPSET, Job, describe
 from tensorlet.signature import DYNAMIC, TensorSpec
 from tensorlet.tensors import DATATYPES
 
@@ -41,7 +41,7 @@ def describe_function(job: Job, function: Function, packages: tuple[str, ...]) -
         outputs = run(*[tf.constant(arrays[spec.name]) for spec in function.inputs])
         return {name: np.asarray(tensor) for name, tensor in outputs.items()}
 
-    describe(job, function.inputs, call, takes_batches(function.inputs), packages)
+    describe(job, function.inputs, call, packages)
 
 
 def to_onnx(job: Job, function: Function, handlers: Mapping[str, Any] | None = None) -> None:
