@@ -7,11 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from tensorlet.batch.rows import UnreadableFile
 from tensorlet.registry.store import ObjectInfo, Store
+from tensorlet.tensors import Buffer
 
 READ_BYTES = 2 << 20  # per request: with some requests at a time, S3 fills a function's 78 MB/s
 READS_AHEAD = 2
 BLOCK_BYTES = 1 << 19  # what is parsed at once: it stays in the processor's cache
 RECORD_BYTES = 64 << 20  # the longest row
+SEARCH_BYTES = 1 << 15  # copied at once to look for a newline, which a memoryview cannot
 BOM = b"\xef\xbb\xbf"
 
 
@@ -33,6 +35,7 @@ class Source:
         self.block_bytes = block_bytes
         self.bytes_read = 0  # more than was used: some ranges are read ahead
         self.position = 0  # where the rows given so far end; stays 0 where that is not known
+        self.rows: int | None = None  # how many there are, if the file says so
 
     def read(self, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive), fewer at the end of the object."""
@@ -47,12 +50,12 @@ class Source:
         self.bytes_read += len(data)
         return data
 
-    def ranges(self, start: int = 0) -> Iterator[bytes]:
+    def ranges(self, start: int = 0) -> Iterator[Buffer]:
         """All bytes from `start` on; the next ranges are read while one is used."""
-        ahead: deque[Future[bytes]] = deque()
+        ahead: deque[Future[memoryview]] = deque()
         with ThreadPoolExecutor(READS_AHEAD) as readers:
             for first in range(start, self.info.size_bytes, self.read_bytes):
-                ahead.append(readers.submit(self.read, first, first + self.read_bytes))
+                ahead.append(readers.submit(self.view, first, first + self.read_bytes))
                 if len(ahead) > READS_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
@@ -66,10 +69,10 @@ class Source:
         """
         chunks = gunzip(self.ranges(), self.block_bytes) if self.gzipped else self.ranges()
         tail = b""
-        for chunk in without_bom(chunks):
-            start = 0
+        for data in without_bom(chunks):
+            chunk, start = memoryview(data), 0
             while end := _line_end(chunk, start, self.block_bytes):
-                block = tail + chunk[start:end] if tail else chunk[start:end]
+                block = tail + chunk[start:end] if tail else bytes(chunk[start:end])
                 self._advance(block)
                 yield block
                 tail, start = b"", end
@@ -112,7 +115,7 @@ class Excerpt(Source):
         return pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
 
 
-def without_bom(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def without_bom(chunks: Iterator[Buffer]) -> Iterator[Buffer]:
     """UTF-8 needs no byte order mark, but some programs write one."""
     first = b""
     for chunk in chunks:
@@ -123,12 +126,20 @@ def without_bom(chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield from chunks
 
 
-def _line_end(data: bytes, start: int, size: int) -> int:
+def _line_end(data: memoryview, start: int, size: int) -> int:
     """Where to cut: after the last newline within `size` bytes, else after the next one; 0 if there is none."""
-    return data.rfind(b"\n", start, start + size) + 1 or data.find(b"\n", start + size) + 1
+    last = min(start + size, len(data))
+    for first in range(last, start, -SEARCH_BYTES):
+        low = max(start, first - SEARCH_BYTES)
+        if end := bytes(data[low:first]).rfind(b"\n") + 1:
+            return low + end
+    for first in range(last, len(data), SEARCH_BYTES):
+        if end := bytes(data[first : first + SEARCH_BYTES]).find(b"\n") + 1:
+            return first + end
+    return 0
 
 
-def gunzip(chunks: Iterator[bytes], piece_bytes: int) -> Iterator[bytes]:
+def gunzip(chunks: Iterator[Buffer], piece_bytes: int) -> Iterator[bytes]:
     """The content of a gzip file of one or more members, never more than `piece_bytes` at once.
 
     Raises:
@@ -142,7 +153,7 @@ def gunzip(chunks: Iterator[bytes], piece_bytes: int) -> Iterator[bytes]:
         for chunk in chunks:
             while chunk:
                 if member.eof:
-                    chunk = chunk.lstrip(b"\0")  # some tools pad a file with zeros
+                    chunk = bytes(chunk).lstrip(b"\0")  # some tools pad a file with zeros
                     if not chunk:
                         break
                     member = zlib.decompressobj(wbits=31)
