@@ -154,6 +154,37 @@ def test_rows_none_of_which_can_be_predicted_at_the_beginning_cannot_be_cut(spli
     assert report.reason.startswith("not_splittable: none of its first")
 
 
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        ("linear/header.csv", {"join": "input", "delimiter": ","}),
+        ("linear/header.csv", {"output_filter": "$[-1,0]", "join": "input"}),
+        ("linear/a.csv", {"format": "jsonl"}),
+        ("linear/a.csv", {"format": "npy"}),
+        ("linear/a.jsonl", {"format": "csv"}),
+        ("linear/a.jsonl", {"join": "input"}),
+        ("linear/a.npy", {"format": "csv"}),
+    ],
+)
+def test_options_hold_for_every_chunk(split_bench: Bench, key, options):
+    split_bench.inputs.put("linear/_batch.json", json.dumps({"batch_rows": 16, **options}).encode())
+    whole = beside(split_bench)
+    assert not whole.run(key, FILES[key]).reason
+    assert not run_split(split_bench, key).reason
+    same = outputs(split_bench, key) == outputs(whole, key)
+    assert same
+
+
+@pytest.mark.parametrize("key", ["linear/a.npy", "linear/a.csv"])
+def test_what_can_only_be_written_as_a_whole_is_reported(split_bench: Bench, key):
+    split_bench.inputs.put("linear/_batch.json", b'{"format": "npz"}')
+    split_bench.inputs.put(key, FILES[key])
+    etag = hand_over(split_bench, key)
+    job = Job(split_bench.service, split_bench.inputs, split_bench.results, key)
+    assert split.plan_chunks(job, etag) == {"state": "done"}
+    assert split_bench.report(key)["reason"].startswith("not_splittable: npz")
+
+
 def test_a_file_that_is_done_in_time_is_never_split(split_bench: Bench):
     split_bench.inputs.put("linear/a.csv", FILES["linear/a.csv"])
     job = Job(split_bench.service, split_bench.inputs, split_bench.results, "linear/a.csv")

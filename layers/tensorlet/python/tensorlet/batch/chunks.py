@@ -66,12 +66,12 @@ def cut(
         Conflict: the file has changed.
     """
     check_splittable(format, source.gzipped)
+    written = options.format or format
+    if written == "npy" and (len(signature.outputs) > 1 or options.top_k):
+        written = "npz"
+    if written not in SPLITTABLE:
+        raise UnreadableFile(f"{NOT_SPLITTABLE}: {written} can only be written as a whole; use CSV or JSONL")
     if format == "npy":
-        if len(signature.outputs) > 1:
-            raise UnreadableFile(
-                f"{NOT_SPLITTABLE}: the predictions of a model with several outputs are NPZ, which is written as a"
-                " whole; use CSV or JSONL"
-            )
         return _cut_array(PlainArray(source), chunk_bytes, options.batch_rows)
     if format == "jsonl":
         return _cut_marks(json_lines(source), 0, chunk_bytes, options.batch_rows)

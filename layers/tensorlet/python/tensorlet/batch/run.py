@@ -82,7 +82,7 @@ def predict_file(
 
 
 class _Meter:
-    """How many bytes of a file some of its rows were, judging by those that the reader has given."""
+    """How many bytes of a file some of its rows are: their share of all, or of those that the reader has given."""
 
     def __init__(self, source: Source, blocks: Iterator[Rows]):
         self._source = source
@@ -97,6 +97,8 @@ class _Meter:
             yield rows
 
     def bytes_of(self, rows: int) -> int:
+        if self._source.rows is not None:
+            return self._source.info.size_bytes * rows // max(1, self._source.rows)
         return self._bytes * rows // max(1, self._rows)
 
 

@@ -209,7 +209,8 @@ def merge(job: Job, etag: str) -> Report | None:
             if part.err_bytes:
                 err.append(names.err, part.err_bytes)
         counts = Counts(sum(part.rows_in for part in parts), sum(part.rows_failed for part in parts))
-        head = _npy_head(job, keys[0].out, counts) if plan.format == "npy" else b""
+        written = plan.options.format or plan.format
+        head = _npy_head(job, keys[0].out, counts) if written == "npy" else b""
         return Produced(counts, head, sum(part.seconds for part in parts), len(parts))
 
     return job.settle(produce, etag)

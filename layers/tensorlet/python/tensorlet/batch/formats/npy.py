@@ -126,7 +126,7 @@ class ArraysReader:
         sizes = {name: array.header.shape[0] for name, array in arrays.items()}
         if len(set(sizes.values())) > 1:
             raise UnreadableFile(f"the arrays have different numbers of rows: {sizes}")
-        self._rows = min(sizes.values())
+        self.size = min(sizes.values())
 
     def rows(self) -> Iterator[Rows]:
         """All rows, in chunks of as many as memory allows."""
@@ -135,13 +135,13 @@ class ArraysReader:
         row_bytes = max(1, sum(header.row_bytes for header in headers))
         step = max(1, (COLUMN_CHUNK_BYTES if by_columns else CHUNK_BYTES) // row_bytes)
         if by_columns and any(isinstance(array, CompressedArray) for array in self._arrays.values()):
-            step = max(step, self._rows)  # it is small: that was checked
-        firsts = range(0, self._rows, step)
+            step = max(step, self.size)  # it is small: that was checked
+        firsts = range(0, self.size, step)
         with ThreadPoolExecutor(1) as reader:  # the next chunk is read while one is predicted
-            ahead = reader.submit(self._read, 0, min(step, self._rows))
+            ahead = reader.submit(self._read, 0, min(step, self.size))
             for first in firsts[1:]:
                 chunk = ahead.result()
-                ahead = reader.submit(self._read, first, min(step, self._rows - first))
+                ahead = reader.submit(self._read, first, min(step, self.size - first))
                 yield _to_rows(chunk, self._specs)
             yield _to_rows(ahead.result(), self._specs)
 
@@ -293,7 +293,7 @@ class RangeFile(RawIOBase):
 def read_npy(source: Source, signature: Signature, options: Options) -> ArraysReader:
     if len(signature.inputs) > 1:
         raise UnreadableFile(f"NPY holds one array, the model takes {len(signature.inputs)} inputs: use NPZ")
-    return ArraysReader({signature.inputs[0].name: PlainArray(source)}, signature)
+    return _counted(source, ArraysReader({signature.inputs[0].name: PlainArray(source)}, signature))
 
 
 def read_npz(source: Source, signature: Signature, options: Options) -> ArraysReader:
@@ -304,7 +304,13 @@ def read_npz(source: Source, signature: Signature, options: Options) -> ArraysRe
         arrays = {name: _open_member(source, archive, members[member]) for name, member in names.items()}
     except (BadZipFile, DeflateError, NotImplementedError) as error:
         raise UnreadableFile(f"not NPZ: {error}") from None
-    return ArraysReader(arrays, signature)
+    return _counted(source, ArraysReader(arrays, signature))
+
+
+def _counted(source: Source, reader: ArraysReader) -> ArraysReader:
+    """Reader and source, which knows now how many rows there will be."""
+    source.rows = reader.size
+    return reader
 
 
 def write_npy(signature: Signature, options: Options, reader: Any) -> NpyWriter:
