@@ -27,12 +27,14 @@ def test_the_feature_that_moved_comes_first():
 
 
 def test_psi_is_the_sum_that_siddiqi_gives():
-    expected = {"y": {"edges": [0.5], "shares": [0.5, 0.5], "values": 1000}}
+    expected = {"y": {"edges": [0.5], "shares": [0.5, 0.5], "values": 100_000}}
 
-    [drift] = compare(expected, {"y": np.array([0.0, 1.0, 1.0, 1.0])})
+    [drift] = compare(expected, {"y": np.repeat([0.0, 1.0], [25_000, 75_000])})
 
-    assert drift.psi == pytest.approx((0.25 - 0.5) * np.log(0.25 / 0.5) + (0.75 - 0.5) * np.log(0.75 / 0.5))
-    assert drift.ks == 0.25
+    assert drift.psi == pytest.approx(
+        (0.25 - 0.5) * np.log(0.25 / 0.5) + (0.75 - 0.5) * np.log(0.75 / 0.5), rel=1e-3
+    )
+    assert drift.ks == pytest.approx(0.25)
 
 
 def test_an_image_is_one_feature():
@@ -44,7 +46,7 @@ def test_an_image_is_one_feature():
 def test_a_constant_feature_moves_when_it_changes():
     constant = profile({"x": np.zeros(100)})
 
-    assert compare(constant, {"x": np.zeros(10)})[0].psi == 0
+    assert compare(constant, {"x": np.zeros(10)})[0].excess == 0
     assert compare(constant, {"x": np.ones(10)})[0].psi > 1
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 BINS = 10  # of equal shares at training
 MOST_ELEMENTS = 64  # a row of more is profiled as one
-LEAST_SHARE = 1e-4  # stands for an empty bin, whose logarithm there is not
+HALF = 0.5  # a value added to each bin: an empty one has no logarithm
 
 Profile = dict[str, Any]
 
@@ -85,10 +85,14 @@ def _shares(values: "np.ndarray[Any, Any]", edges: Sequence[float]) -> list[floa
 
 def _distance(feature: str, known: Mapping[str, Any], values: "np.ndarray[Any, Any]") -> Drift:
     expected, found = known["shares"], _shares(values, known["edges"])
-    old, new = np.maximum(expected, LEAST_SHARE), np.maximum(found, LEAST_SHARE)
+    old, new = _smoothed(expected, known["values"]), _smoothed(found, len(values))
     psi = float(np.sum((new - old) * np.log(new / old)))
     ks = float(np.max(np.abs(np.cumsum(expected) - np.cumsum(found))))
     # Between samples of one distribution the index is (1/n + 1/m) times a chi-squared of bins - 1: mean + 3 deviations.
     freedom = len(expected) - 1
     chance = (freedom + 3 * (2 * freedom) ** 0.5) * (1 / max(1, known["values"]) + 1 / max(1, len(values)))
     return Drift(feature, psi, ks, len(values), float(chance))
+
+
+def _smoothed(shares: Sequence[float], values: int) -> "np.ndarray[Any, Any]":
+    return (np.asarray(shares) * values + HALF) / (values + HALF * len(shares))
