@@ -1,7 +1,8 @@
 """Build a slim layer of third-party packages: `python3 build.py {x86_64|arm64} FOLDER [runtime|parquet]`.
 
 Installs the layer's requirements.txt for Lambda's Python 3.13, removes what inference never opens, strips the
-shared objects, byte-compiles, and fails when the result is over its budget. Needs only Python 3.11 and its pip.
+shared objects, byte-compiles, writes the bill of materials, and fails when the result is over its budget. Needs
+only Python 3.11 and its pip.
 """
 
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bytecode import compile_folder
+from sbom import write_sbom
 
 LAYERS_FOLDER = Path(__file__).resolve().parents[1]
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # Lambda's name -> the name in wheel tags
@@ -88,6 +90,7 @@ def main(architecture: str, folder: Path, layer: str = "runtime") -> None:
     prune(folder)
     strip(folder)
     compile_folder(folder, "/opt/python")
+    print(f"bill of materials: {write_sbom(layer, folder)}", flush=True)
     check_budget(layer, sizes_mb(folder))
 
 
