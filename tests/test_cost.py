@@ -27,7 +27,8 @@ def test_an_architecture_without_a_price_is_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "billed_ms"), [(0.0, 0), (0.00005, 1), (0.001, 1), (0.0011, 2), (0.003, 3), (900.0, 900_000)]
+    ("seconds", "billed_ms"),
+    [(0.0, 0), (0.00005, 1), (0.001, 1), (0.0011, 2), (0.003, 3), (1.1, 1100), (900.0, 900_000)],
 )
 def test_time_is_billed_in_whole_milliseconds(seconds, billed_ms):
     assert usd_of_compute(1024, seconds) == pytest.approx(billed_ms / 1e3 * price("lambda_gb_second_x86_64"))

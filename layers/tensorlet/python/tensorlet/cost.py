@@ -52,6 +52,11 @@ def slowdown(memory_mb: int) -> float:
     return max(1.0, VCPU_MB / memory_mb)
 
 
+def billed_ms(seconds: float) -> int:
+    """Whole milliseconds, rounded up."""
+    return ceil(round(seconds * 1e3, 6))  # 1.1 s is 1,100 ms, and not 1,100.0000000000002
+
+
 def usd_of_compute(memory_mb: int, seconds: float, architecture: str = X86_64) -> float:
     """One invocation's time, as it is billed: whole milliseconds of `memory_mb`.
 
@@ -61,8 +66,7 @@ def usd_of_compute(memory_mb: int, seconds: float, architecture: str = X86_64) -
     name = f"lambda_gb_second_{architecture}"
     if name not in price_list()["prices"]:
         raise InvalidRequest(f"architecture: expected x86_64 or arm64, got {architecture!r}")
-    billed_ms = ceil(round(seconds * 1e3, 6))  # 0.003 s is 3 ms, and not 3.0000000000000004
-    return billed_ms / 1e3 * memory_mb / 1024 * price(name)
+    return billed_ms(seconds) / 1e3 * memory_mb / 1024 * price(name)
 
 
 def usd_of_invocation(memory_mb: int, seconds: float, architecture: str = X86_64) -> float:

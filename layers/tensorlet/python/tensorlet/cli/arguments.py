@@ -335,7 +335,9 @@ def _cost(parser: ArgumentParser) -> None:
         type=_typed(_milliseconds),
         help="time of a request with a whole virtual CPU, which is 1,769 MB (default: 1)",
     )
-    work.add_argument("--file", metavar="SIZE|PATH", help="a batch file instead of requests: 2GB, or rows.csv")
+    work.add_argument(
+        "--file", metavar="SIZE|PATH", help="a batch file instead of requests: 2GB, or rows.csv"
+    )
     parser.add_argument(
         "--requests",
         type=_typed(_many),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-NUMBER = re.compile(r"[-+]?[0-9][0-9,.e+-]*( ?[%×]| ?[kMG]?B| ?ms| ?s)?|-|")
+NUMBER = re.compile(r"[-+]?\$?[0-9][0-9,.e+-]*( ?[%×]| ?[kMG]?B| ?ms| ?s)?|-|")
 UNITS = ("B", "kB", "MB", "GB")
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "cyan": "36"}
 
