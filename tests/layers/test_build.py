@@ -102,7 +102,7 @@ def test_a_layer_over_its_limit_is_not_built(capsys):
     build.check_budget("runtime", {"numpy": 40.0, "onnxruntime": 37.5})
     assert "77.5" in capsys.readouterr().out
 
-    with pytest.raises(SystemExit, match="parquet layer .* more than its limit"):
+    with pytest.raises(SystemExit, match=r"parquet layer .* more than its limit"):
         build.check_budget("parquet", {"arro3": build.BUDGETS["parquet"].limit_mb, "arro3_io": 0.1})
 
 
