@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
 from tensorlet.monitoring.tasks import TASKS, Monitor
 from tensorlet.settings import Settings
 from tensorlet.telemetry import NAMESPACE, log_cold_start, logger
@@ -22,10 +23,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     until = datetime.now(UTC)
     since = until - timedelta(hours=float(event.get("hours", 24)))
     found = {name: TASKS[name](monitor, since, until) for name in event.get("tasks", TASKS)}
-    for finding in found.get("guard", []):
-        if finding["reason"]:
-            logger().warning("release taken back", extra=finding)
-    for name, findings in found.items():
-        metrics.add_metric(f"{name.title()}Findings", "Count", len(findings))
+    broken = [finding for finding in found.get("guard", []) if finding["reason"]]
+    for finding in broken:
+        logger().warning("release breaks its limits", extra=finding)
+    metrics.add_metric("ReleasesBreakingLimits", MetricUnit.Count, len(broken))
     metrics.flush_metrics()
     return found

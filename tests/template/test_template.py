@@ -11,8 +11,6 @@ from tests.template.source import ROOT, template
 
 TEMPLATE = template()
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
-FUNCTIONS = ["PredictFunction", "BatchFunction"]
-BUCKETS = ["RegistryBucket", "InputBucket", "OutputBucket"]
 
 
 def properties(logical_id: str) -> dict[str, Any]:
@@ -21,6 +19,10 @@ def properties(logical_id: str) -> dict[str, Any]:
 
 def of_type(kind: str) -> dict[str, Any]:
     return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
+
+
+FUNCTIONS = list(of_type("AWS::Serverless::Function"))
+BUCKETS = list(of_type("AWS::S3::Bucket"))
 
 
 def statements(role: str) -> list[dict[str, Any]]:
@@ -43,8 +45,9 @@ def attribute(logical_id: str, name: str = "Arn") -> dict[str, Any]:
 
 
 def test_functions_and_handlers_have_the_agreed_names():
-    assert set(of_type("AWS::Serverless::Function")) == set(FUNCTIONS)
-    for name, folder in [("PredictFunction", "functions/predict"), ("BatchFunction", "functions/batch")]:
+    assert {"PredictFunction", "BatchFunction"} <= set(FUNCTIONS)
+    for name in FUNCTIONS:
+        folder = f"functions/{name.removesuffix('Function').lower()}"
         assert (properties(name)["CodeUri"], properties(name)["Handler"]) == (folder, "app.handler")
 
 
@@ -99,8 +102,9 @@ def test_batch_knows_where_its_output_goes():
     assert variables("BatchFunction")["TENSORLET_OUTPUT"] == {"Fn::Sub": "s3://${OutputBucket}"}
 
 
-def test_both_functions_log_json_into_groups_that_forget():
-    for name, role in [("PredictFunction", "PredictRole"), ("BatchFunction", "BatchRole")]:
+def test_all_functions_log_json_into_groups_that_forget():
+    for name in FUNCTIONS:
+        role = name.replace("Function", "Role")
         logging = properties(name)["LoggingConfig"]
         assert logging["LogFormat"] == "JSON"
         group = logging["LogGroup"]["Ref"]
