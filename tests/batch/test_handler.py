@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
+from tensorlet.batch.jobs import missed
 from tensorlet.errors import InvalidSetting, StorageUnavailable
 from tensorlet.registry.store import open_store
 
@@ -147,3 +148,19 @@ def test_a_large_output_is_the_same_as_a_local_one(app, s3, bucket, tmp_path):
     assert len(out) > 5 << 20
     assert out == (tmp_path / "large.csv.out").read_bytes()
     assert "-" in s3.head_object(Bucket=bucket, Key="results/linear/large.csv.out")["ETag"]
+
+
+@pytest.mark.parametrize(
+    "key", ["linear//a.csv", "linear/./a.csv", "linear/../a.csv", "/linear/a.csv", "linear/\t.csv"]
+)
+def test_a_key_that_is_no_path_is_reported(app, s3, bucket, key):
+    """S3 takes such keys; they must neither end in the dead-letter queue nor hide other files from a reconciler."""
+    s3.put_object(Bucket=bucket, Key=key, Body=ROWS)
+    s3.put_object(Bucket=bucket, Key="linear/b.csv", Body=ROWS)
+
+    assert app.handler(sqs_event(s3_body(bucket, key)), None) == {"batchItemFailures": []}
+
+    report = json.loads(get(s3, bucket, f"{key}.report.json"))
+    assert "expected a key without empty folders" in report["reason"]
+    inputs, results = open_store(f"s3://{bucket}"), app.worker.results
+    assert list(missed(inputs, results, "linear")) == ["linear/b.csv"]

@@ -30,9 +30,12 @@ class Settings(NamedTuple):
     memory_mb: int
     input: str = ""
     state_machine: str = ""
+    queue: str = ""
+    dead_letters: str = ""
     model: str = ""
     kserve_v1: bool = False
     docs: bool = False
+    max_explain_evaluations: int = 1 << 16
     cors_origin: str = ""
     preload: tuple[tuple[str, str | None], ...] = ()
     trusted_keys: str = ""
@@ -247,6 +250,18 @@ SETTINGS: dict[str, Setting] = {
         "ARN of the Step Functions state machine that predicts files too long for one invocation. Empty: none, and"
         " every file is predicted in place.",
     ),
+    "queue": Setting(
+        "TENSORLET_QUEUE",
+        "",
+        _text,
+        "URL of the queue that the input bucket's events go to; for `tensorlet jobs`.",
+    ),
+    "dead_letters": Setting(
+        "TENSORLET_DEAD_LETTERS",
+        "",
+        _text,
+        "URL of the queue of what has failed again and again; for `tensorlet jobs`.",
+    ),
     "model": Setting(
         "TENSORLET_MODEL",
         "",
@@ -258,6 +273,12 @@ SETTINGS: dict[str, Setting] = {
         "off",
         _switch,
         "`on`: `GET /v1/models` and `GET /v1/models/{model}` answer as KServe V1 does, not as TensorFlow Serving.",
+    ),
+    "max_explain_evaluations": Setting(
+        "TENSORLET_MAX_EXPLAIN_EVALUATIONS",
+        str(1 << 16),
+        _positive_int,
+        "Most rows on which one request to explain may run the model.",
     ),
     "docs": Setting(
         "TENSORLET_DOCS",

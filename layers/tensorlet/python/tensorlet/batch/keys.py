@@ -39,6 +39,14 @@ def parse_model(key: str) -> tuple[str, str | None]:
     return name, selector or None
 
 
+def is_path(key: str) -> bool:
+    """Whether object storage in general takes the key; S3 alone takes any."""
+    segments = key.split("/")
+    return not any(segment in ("", ".", "..") for segment in segments) and not any(
+        ord(mark) < 32 for mark in key
+    )
+
+
 def file_type(key: str) -> FileType:
     """Format and compression, from the extension. Raises UnreadableFile."""
     name = key.rpartition("/")[2].lower()

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 
 from tensorlet.batch.events import ObjectName, keys_of
 from tensorlet.batch.job import Job
+from tensorlet.batch.keys import is_path, plain_etag
 from tensorlet.batch.report import Report
 from tensorlet.batch.split import Limits, StateMachine, run_or_split
-from tensorlet.errors import InvalidSetting
+from tensorlet.errors import InvalidSetting, ObjectNotFound
 from tensorlet.registry.store import Store, open_store
+from tensorlet.registry.upload import head_anywhere, put_anywhere
 from tensorlet.serving.service import ModelService
 from tensorlet.settings import Settings
 
@@ -52,8 +54,22 @@ class Worker:
 
     def _run(self, name: ObjectName, invocation_s: float | None) -> Report | None:
         job, settings = self.job(name), self.service.settings
+        if not is_path(name.key):
+            return refuse(job)
         if not settings.state_machine or invocation_s is None:
             return job.run()
         machine = StateMachine(settings.state_machine)
         limits = Limits(invocation_s, settings.batch_split_bytes)
         return run_or_split(job, limits, lambda job, etag: machine.start(job, etag, name.bucket))
+
+
+def refuse(job: Job) -> Report | None:
+    """Report on a key that only S3 itself can name; None if there is no such object."""
+    try:
+        info = head_anywhere(job.inputs, job.key)
+    except ObjectNotFound:
+        return None
+    reason = f"expected a key without empty folders, `.`, `..` and control characters, got {job.key!r}"
+    report = Report(job.key, plain_etag(info.etag), reason=reason)
+    put_anywhere(job.results, job.names.report, report.to_json())
+    return report

@@ -26,12 +26,16 @@ class StoredObject(NamedTuple):
 
 
 class ObjectInfo(NamedTuple):
-    """What is known of an object; `metadata` is what its writer said of it, which only `head` asks for."""
+    """What is known of an object; only `head` asks for `metadata`, what its writer said of it.
+
+    `modified` is in seconds of Unix time, and only known from `walk`.
+    """
 
     key: str
     size_bytes: int
     etag: str
     metadata: Mapping[str, str] = {}
+    modified: float = 0.0
 
 
 class Folder(NamedTuple):
@@ -207,12 +211,21 @@ class Store:
 
     def walk(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects in the folder `prefix` and below, in order of their keys."""
+        if self.uri.startswith("s3:"):
+            from tensorlet.registry.upload import walk_s3
+
+            yield from walk_s3(self, prefix)  # obstore stops at a key that it cannot name
+            return
         import obstore
 
         with self.errors(prefix):
             pages = list(obstore.list(self.backend, prefix or None))
-        infos = [ObjectInfo(o["path"], o["size"], o["e_tag"] or "") for page in pages for o in page]
-        yield from sorted(infos)
+        infos = [
+            ObjectInfo(o["path"], o["size"], o["e_tag"] or "", modified=o["last_modified"].timestamp())
+            for page in pages
+            for o in page
+        ]
+        yield from sorted(infos, key=lambda info: info.key)
 
     def _whole(self, key: str, result: Any, limit_bytes: int | None) -> StoredObject:
         size_bytes = result.meta["size"]

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Protocol
 
-from tensorlet.errors import Conflict, StorageUnavailable
-from tensorlet.registry.store import Store
+from tensorlet.errors import Conflict, ObjectNotFound, StorageUnavailable
+from tensorlet.registry.store import ObjectInfo, Store
 
 PART_BYTES = 5 << 20  # the least that S3 takes; with at most 10,000 parts: objects of up to 48 GiB
 COPY_BYTES = (
@@ -264,6 +264,51 @@ def remove_from_s3(store: Store, key: str, etag: str) -> None:
     """A conditional delete. Raises Conflict, StorageUnavailable."""
     with _s3_errors(store, key):
         s3_client().delete_object(**s3_location(store, key), IfMatch=etag)
+
+
+def walk_s3(store: Store, prefix: str) -> Iterator[ObjectInfo]:
+    """`Store.walk`, a page at a time, whatever the keys are."""
+    place = s3_location(store, f"{prefix.rstrip('/')}/" if prefix else "")
+    own = len(place["Key"]) - len(f"{prefix.rstrip('/')}/" if prefix else "")
+    with _s3_errors(store, prefix):
+        pages = (
+            s3_client().get_paginator("list_objects_v2").paginate(Bucket=place["Bucket"], Prefix=place["Key"])
+        )
+        for page in pages:
+            for found in page.get("Contents", []):
+                modified = found["LastModified"].timestamp()
+                yield ObjectInfo(found["Key"][own:], found["Size"], found["ETag"], modified=modified)
+
+
+def put_anywhere(store: Store, key: str, data: bytes) -> None:
+    """Write an object of S3 whose key obstore does not accept."""
+    with _s3_errors(store, key):
+        s3_client().put_object(**s3_location(store, key), Body=data)
+
+
+def head_anywhere(store: Store, key: str) -> ObjectInfo:
+    """Look at an object of S3 whose key obstore does not accept. Raises ObjectNotFound."""
+    with _s3_errors(store, key), _may_be_missing(store, key):
+        found = s3_client().head_object(**s3_location(store, key))
+        return ObjectInfo(key, found["ContentLength"], found["ETag"])
+
+
+def get_anywhere(store: Store, key: str) -> bytes:
+    """The content of an object of S3 whose key obstore does not accept. Raises ObjectNotFound."""
+    with _s3_errors(store, key), _may_be_missing(store, key):
+        return bytes(s3_client().get_object(**s3_location(store, key))["Body"].read())
+
+
+@contextmanager
+def _may_be_missing(store: Store, key: str) -> Iterator[None]:
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            raise ObjectNotFound(f"{store.uri}/{key} does not exist") from None
+        raise
 
 
 def s3_location(store: Store, key: str) -> dict[str, str]:
