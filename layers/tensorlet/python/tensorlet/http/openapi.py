@@ -70,6 +70,17 @@ DESCRIPTIONS: dict[str, Operation] = {
     f"{_M}/generate_stream": Operation(
         "generate_stream", V2, "The same as server-sent events", "GenerateRequest", "EventStream", BODY_ERRORS
     ),
+    f"{_M}/explain": Operation(
+        "explain", V2, "What moved each answer", "ExplainRequest", "ExplainReply", BODY_ERRORS, binary=True
+    ),
+    f"{_T}:explain": Operation(
+        "explain_rows",
+        TFS,
+        "What moved each answer, as KServe V1",
+        "ExplainRowsRequest",
+        "Explanations",
+        BODY_ERRORS,
+    ),
     "/v2/repository/index": Operation(
         "repository_index", V2, "All versions and their state", "IndexRequest", "Index", (400, 413, 415, 503)
     ),

@@ -179,6 +179,41 @@ COMPONENTS: dict[str, Schema] = {
             _object("dataframe_records", dataframe_records=_list({"type": "object"}, minItems=1)),
         ]
     },
+    "ExplainParameters": _object(
+        method={"enum": ["occlusion", "shap", "integrated_gradients"]},
+        output=TEXT,
+        target={"type": ["integer", "string"]},
+        baseline={"type": "number"},
+        window={"type": "integer", "minimum": 1},
+        samples={"type": "integer", "minimum": 1},
+        steps={"type": "integer", "minimum": 1},
+        seed=COUNT,
+    ),
+    "ExplainRequest": {"allOf": [_ref("InferRequest"), _object(parameters=_ref("ExplainParameters"))]},
+    "ExplainReply": _object(
+        "model_name model_version outputs",
+        model_name=TEXT,
+        model_version=TEXT,
+        id=TEXT,
+        outputs=_list(_ref("Tensor")),
+    ),
+    "ExplainRowsRequest": {"allOf": [_ref("PredictRequest"), _object(parameters=_ref("ExplainParameters"))]},
+    "Explanations": _object(
+        "predictions explanations method output",
+        predictions=_list({"type": "number"}),
+        explanations=_list(
+            _object(
+                "attributions target value base_value",
+                attributions=ANY,
+                target=INTEGER,
+                label=TEXT,
+                value={"type": "number"},
+                base_value={"type": "number"},
+            )
+        ),
+        method=TEXT,
+        output=TEXT,
+    ),
     "Predictions": _object("predictions", predictions={"type": "array"}),
 }
 

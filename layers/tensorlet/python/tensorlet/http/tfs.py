@@ -23,7 +23,7 @@ STATES = {"READY": "AVAILABLE", "LOADING": "LOADING", "UNAVAILABLE": "END"}
 def predict(
     service: ModelService, request: Request, model: str, version: str | None, label: str | None
 ) -> Response:
-    loaded = _servable(service, request, model, version, label)
+    loaded = servable(service, request, model, version, label)
     signature = loaded.signature
     body, headers = run(
         loaded,
@@ -37,13 +37,13 @@ def predict(
 def classify(
     service: ModelService, request: Request, model: str, version: str | None, label: str | None
 ) -> Response:
-    return _examples(service, request, "classify", _servable(service, request, model, version, label))
+    return _examples(service, request, "classify", servable(service, request, model, version, label))
 
 
 def regress(
     service: ModelService, request: Request, model: str, version: str | None, label: str | None
 ) -> Response:
-    return _examples(service, request, "regress", _servable(service, request, model, version, label))
+    return _examples(service, request, "regress", servable(service, request, model, version, label))
 
 
 def status(
@@ -102,7 +102,7 @@ def _examples(service: ModelService, request: Request, method: str, loaded: Load
     return Response(200, {**headers, "content-type": JSON}, body)
 
 
-def _servable(
+def servable(
     service: ModelService, request: Request, model: str, version: str | None, label: str | None
 ) -> LoadedModel:
     """The model to run; errors in TensorFlow Serving's words."""

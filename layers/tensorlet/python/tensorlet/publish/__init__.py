@@ -20,6 +20,7 @@ from tensorlet.publish.confine import network_open
 from tensorlet.publish.convert import DESCRIBE, run_steps
 from tensorlet.publish.converters.job import DESCRIPTION_FILE, GIVEN_INPUTS, SIGNATURES_FILE, Job
 from tensorlet.publish.golden import FILE, Arrays, Golden, load_golden
+from tensorlet.publish.gradient import make_gradient
 from tensorlet.publish.provenance import provenance
 from tensorlet.publish.roles import find_roles
 from tensorlet.publish.sources import ONNX, SourceFormat, detect_source, digest_source, find_architecture
@@ -145,6 +146,7 @@ def publish(
         )
         files |= _saved_model_files(source, form, Path(folder))
         files[FILE] = description.golden_file
+        files |= _add_gradient(made, Path(folder), description, document, report)
         store = open_store(registry)
         version = publish_version(store, name, document, files, signer)
     for alias in aliases:
@@ -259,6 +261,25 @@ def _add_variant(
         return {}
     document["artifacts"].append(trial.variant.artifact)
     return trial.variant.files
+
+
+def _add_gradient(
+    made: Sequence[Candidate],
+    folder: Path,
+    description: Description,
+    document: dict[str, Any],
+    report: Callable[[str], None],
+) -> dict[str, Path]:
+    """Add the gradient graph of the ONNX artifact to the manifest, if it has one; returns its file."""
+    model = next((candidate.path for candidate in made if candidate.format == ONNX), None)
+    if model is None:
+        return {}
+    gradient = make_gradient(model, folder / "gradient", description.signature, description.golden, document)
+    if gradient.entry is None:
+        report(f"explain: by occlusion and sampling only, {gradient.reason}")
+        return {}
+    document["explain"] = gradient.entry
+    return {gradient.path.name: gradient.path}
 
 
 def _job(

@@ -45,6 +45,14 @@ class Artifact(NamedTuple):
         return sum(file.size_bytes for file in self.files)
 
 
+class Gradient(NamedTuple):
+    """An artifact that gives the gradient of `output` by each of `inputs`, and is served to nobody."""
+
+    artifact: Artifact
+    inputs: tuple[str, ...]
+    output: str
+
+
 class Manifest(NamedTuple):
     """The parts of a manifest that serving reads; `document` is the whole of it."""
 
@@ -104,6 +112,15 @@ class Manifest(NamedTuple):
                 return artifact
         raise ArtifactRefused(f"{self.name}: manifest is not valid: no artifact {id!r}")
 
+    def listed(self) -> tuple[ArtifactFile, ...]:
+        """Every file of the version but the manifest and its signature, each once. Raises ArtifactRefused."""
+        try:
+            others = [parse_file(file) for file in self.document.get("files", [])]
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise ArtifactRefused(f"{self.name}: manifest is not valid: {error}") from error
+        served = [file for artifact in self.artifacts for file in artifact.files]
+        return tuple(dict.fromkeys([*served, *others]))
+
     def precisions(self) -> list[str]:
         """The precisions there are to choose from, each once, in the order of the artifacts."""
         return list(
@@ -121,6 +138,22 @@ class Manifest(NamedTuple):
                 f"{self.name}: expected a precision of {', '.join(self.precisions())}, got {precision[:64]!r}"
             )
         return next((artifact for artifact in fitting if artifact.format == format), fitting[0])
+
+    def gradient(self) -> Gradient | None:
+        """The gradient of the model, which explains its answers; None where it was published without.
+
+        Raises:
+            ArtifactRefused: the manifest describes one that cannot be.
+        """
+        found = self.document.get("explain")
+        if not found:
+            return None
+        try:
+            [file] = [file for file in self.document["files"] if file["path"] == found["file"]]
+            artifact = Artifact("explain", str(found["format"]), "fp32", (parse_file(file),))
+            return Gradient(artifact, tuple(map(str, found["inputs"])), str(found["output"]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ArtifactRefused(f"{self.name}: manifest is not valid: explain: {error}") from error
 
     def fast_start(self, artifact: Artifact) -> Artifact | None:
         """The variant of `artifact` that starts faster, if it was published with one."""

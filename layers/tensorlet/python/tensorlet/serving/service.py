@@ -173,6 +173,12 @@ class ModelService:
         key = (name, version, DEFAULT if artifact_id == default.id else artifact_id)
         return self._loaded.get(key, lambda: self._load(key))
 
+    def gradient(self, loaded: LoadedModel, artifact: Artifact) -> InferenceSession:
+        """The gradient graph of a model's version, kept like a model. Raises ArtifactRefused, StorageUnavailable."""
+        return self._loaded.get(
+            (*loaded.version, artifact.id), lambda: self._load_gradient(artifact, loaded)
+        ).session
+
     def release(self, name: str, selector: str | None = None) -> Release:
         """The version and its manifest, without loading it. Raises as `model`."""
         return self._release(name, self.version(name, selector))
@@ -285,6 +291,14 @@ class ModelService:
         load_ns = time.perf_counter_ns() - start
         model = LoadedModel(release.manifest, artifact, session, statistics, self.recorder, load_ns)
         return model, artifact.size_bytes
+
+    def _load_gradient(self, artifact: Artifact, loaded: LoadedModel) -> tuple[LoadedModel, int]:
+        release = self._release(*loaded.version)
+        self._loaded.make_room(artifact.size_bytes)
+        model = release.read(artifact.files[0])
+        # Its signature is its own: it takes the inputs and gives their gradients.
+        session = load_session(artifact.format, model, None, self.settings.threads)
+        return LoadedModel(release.manifest, artifact, session), artifact.size_bytes
 
     def _open(self, key: tuple[str, int, str]) -> tuple[Release, Artifact, InferenceSession]:
         name, version, artifact_id = key
