@@ -7,7 +7,6 @@ except the one whose model lies in a layer.
 import json
 import os
 import subprocess
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import models, payloads
-from benchmarks.environments import HERE, Unavailable, environment, layers, packages, python_version
-from benchmarks.lambda_runtime import Failed, Function, live
-from benchmarks.measure import Figures, Line, alternate, compare, say, write
+from benchmarks.environments import HERE, environment, layers, packages, python_version
+from benchmarks.lambda_runtime import Function, live
+from benchmarks.measure import Figures, Line, Skipped, alternate, compare, write
 from benchmarks.storage import storage
 
 WARM_EVENTS = 10
+REFERENCE = "tutorial"  # of each group
 REFERENCES = HERE / "references"
 
 
@@ -30,7 +30,6 @@ class Variant(NamedTuple):
     handler: str
     model: str
     environ: dict[str, str]
-    is_reference: bool = False
     disk_cold: bool = False
 
     @property
@@ -46,22 +45,24 @@ LITERT = {"ENGINE": "litert"}
 
 VARIANTS = [
     Variant("mlp", "runtime client alone", "empty.handler", "mlp", {}),
-    Variant("mlp", "tutorial", "tutorial.handler", "mlp", {}, is_reference=True),
+    Variant("mlp", "tutorial", "tutorial.handler", "mlp", {}),
     Variant("mlp", "FastAPI + Mangum", "mangum_app.handler", "mlp", {}),
+    Variant("mlp", "no framework, boto3", "plain.handler", "mlp", {}),
+    Variant("mlp", "tuned by hand", "tuned.handler", "mlp", {"MODEL": "mlp"}),
     Variant("mlp", "Tensorlet", "app.handler", "mlp", S3),
     Variant("mlp", "Tensorlet, model in a layer", "app.handler", "mlp", LAYER),
-    Variant("mlp, LiteRT", "tutorial", "tutorial.handler", "mlp", LITERT, is_reference=True),
+    Variant("mlp, LiteRT", "tutorial", "tutorial.handler", "mlp", LITERT),
     Variant("mlp, LiteRT", "Tensorlet", "app.handler", "mlp-lite", S3 | {"TENSORLET_RUNTIME": "tflite"}),
     *(
         variant
         for model in ("cnn", "mlp10m", "mlp100m")
         for variant in (
-            Variant(model, "tutorial", "tutorial.handler", model, {}, is_reference=True),
+            Variant(model, "tutorial", "tutorial.handler", model, {}),
             Variant(model, "Tensorlet", "app.handler", model, S3),
         )
     ),
     Variant("mlp, disk-cold", "runtime client alone", "empty.handler", "mlp", {}, disk_cold=True),
-    Variant("mlp, disk-cold", "tutorial", "tutorial.handler", "mlp", {}, is_reference=True, disk_cold=True),
+    Variant("mlp, disk-cold", "tutorial", "tutorial.handler", "mlp", {}, disk_cold=True),
     Variant("mlp, disk-cold", "Tensorlet", "app.handler", "mlp", S3, disk_cold=True),
 ]
 
@@ -73,28 +74,20 @@ def main(rounds: int) -> None:
     # A deployed function has its .pyc, too.
     subprocess.run([bin_folder / "python", "-m", "compileall", "-q", REFERENCES], check=True)
     with storage(models.FOLDER) as endpoint:
-        lives: dict[tuple[str, str], Callable[[], Figures]] = {}
-        for variant in VARIANTS:
-            life = partial(one_life, variant, bin_folder / "python", endpoint)
-            try:
-                life()
-            except (Failed, Unavailable) as error:
-                say(f"skipped: {variant.group}, {variant.name}: {error}")
-                continue
-            lives[variant.group, variant.name] = life
-        runs = alternate(lives, rounds)
+        python = bin_folder / "python"
+        runs = alternate(
+            {(v.group, v.name): partial(one_life, v, python, endpoint) for v in VARIANTS}, rounds
+        )
     lines: list[Line] = []
-    for reference in (variant for variant in VARIANTS if variant.is_reference):
-        group = {name: own for (group, name), own in runs.items() if group == reference.group}
-        if reference.name in group:
-            summaries = compare(group, reference.name)
-            lines += [{"group": reference.group, "name": name, **line} for name, line in summaries.items()]
+    for group in dict.fromkeys(group for group, _ in runs):
+        summaries = compare({name: own for (of, name), own in runs.items() if of == group}, REFERENCE)
+        lines += [{"group": group, "name": name, **line} for name, line in summaries.items()]
     header = {"python": python_version(bin_folder), "packages": packages(bin_folder), "rounds": rounds}
     write("cold", header, lines)
 
 
 def one_life(variant: Variant, python: Path, endpoint: str) -> Figures:
-    """Raises Failed when the function does not start, or does not answer rightly."""
+    """Raises Skipped when the function does not start, or does not answer rightly."""
     folders = layers() if variant.is_ours else [REFERENCES]
     if variant.disk_cold:
         for folder in [*folders, python.parents[1] / "lib"]:
@@ -116,13 +109,13 @@ def one_life(variant: Variant, python: Path, endpoint: str) -> Figures:
 
 
 def check(variant: Variant, reply: dict[str, Any]) -> None:
-    """Raises Failed for a reply that is not the model's answer."""
+    """Raises Skipped for a reply that is not the model's answer."""
     if reply["statusCode"] != 200:
-        raise Failed(f"{variant.handler}: {json.dumps(reply)[:500]}")
+        raise Skipped(f"{variant.handler}: {json.dumps(reply)[:500]}")
     if variant.model == "mlp" and variant.handler != "empty.handler":
         answer = payloads.values(reply["body"].encode(), None)
         if not np.allclose(answer, models.answers(1).ravel(), atol=1e-4):
-            raise Failed(f"{variant.handler}: a wrong answer: {reply['body'][:500]}")
+            raise Skipped(f"{variant.handler}: a wrong answer: {reply['body'][:500]}")
 
 
 def forget(folder: Path) -> None:

@@ -12,10 +12,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from benchmarks.measure import say
+from benchmarks.measure import CHECKOUT, Skipped, say
 
 HERE = Path(__file__).parent
-CHECKOUT = HERE.parent
 CACHE = Path(os.environ.get("TENSORLET_BENCH") or Path.home() / ".cache" / "tensorlet-bench")
 LAMBDA = "3.13"  # the Python of the functions
 PACKAGES = (  # of all that an environment has, those whose version matters
@@ -30,19 +29,22 @@ PACKAGES = (  # of all that an environment has, those whose version matters
     "mangum",
     "uvicorn",
     "mlserver",
+    "kserve",
+    "bentoml",
+    "litserve",
+    "nvidia-pytriton",
+    "pyarrow",
+    "polars",
 )
-PYTHONS = {"mlserver": "3.11"}  # the others run on Lambda's
-
-
-class Unavailable(Exception):
-    """A reference that cannot be had here; its message says why."""
+PYTHONS = {"mlserver": "3.11", "triton": "shared"}  # the others run on Lambda's
 
 
 @cache
 def environment(name: str) -> Path:
-    """The `bin` folder of the environment `requirements/NAME.txt` describes. Raises Unavailable."""
+    """The `bin` folder of the environment `requirements/NAME.txt` describes. Raises Skipped."""
     requirements = (HERE / "requirements" / f"{name}.txt").read_text().format(checkout=CHECKOUT)
-    python = find_python(PYTHONS.get(name, LAMBDA))
+    version = PYTHONS.get(name, LAMBDA)
+    python = find_shared_python() if version == "shared" else find_python(version)
     digest = hashlib.sha256(f"{python} {requirements}".encode()).hexdigest()[:12]
     folder = CACHE / f"{name}-{digest}"
     if not (folder / "ready").exists():
@@ -62,15 +64,29 @@ def find_python(version: str) -> str:
     """$TARGET_PYTHON where it is this version, pythonX.Y on PATH, else the interpreter that runs us.
 
     Raises:
-        Unavailable: none of them is this version; Lambda's version gives way to the interpreter that runs us.
+        Skipped: none of them is this version; Lambda's version gives way to the interpreter that runs us.
     """
-    for python in (os.environ.get("TARGET_PYTHON"), f"python{version}", sys.executable):
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    installed = sorted(map(str, pyenv.glob(f"{version}.*/bin/python")), reverse=True)
+    for python in (os.environ.get("TARGET_PYTHON"), f"python{version}", *installed, sys.executable):
         if python and _version(python) == version:
             return python
     if version == LAMBDA:
         say(f"no Python {version}: measuring with {sys.version.split()[0]}")
         return sys.executable
-    raise Unavailable(f"needs Python {version}: set TARGET_PYTHON or put python{version} on PATH")
+    raise Skipped(f"needs Python {version}: set TARGET_PYTHON or put python{version} on PATH")
+
+
+def find_shared_python() -> str:
+    """An interpreter with libpython as a shared library, as those of Linux distributions are. Raises Skipped."""
+    code = "import sysconfig; print(sysconfig.get_config_var('Py_ENABLE_SHARED'))"
+    for python in (
+        "/usr/bin/python3",
+        sys.executable,
+    ):  # the system's is the one whose library the loader finds
+        if _output([python, "-c", code]) == "1":
+            return python
+    raise Skipped("needs a Python with libpython as a shared library in /usr/bin/python3")
 
 
 @cache
@@ -136,15 +152,19 @@ def python_version(bin_folder: Path) -> str:
 
 def _version(python: str) -> str:
     """X.Y of an interpreter that really runs; having the name is not enough (pyenv's shims have it)."""
+    return _output([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
+
+
+def _output(command: list[str]) -> str:
+    """What a command wrote; nothing where it does not run."""
     try:
-        code = "import sys; print('%d.%d' % sys.version_info[:2])"
-        return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
 def _run(command: list[str], environ: dict[str, str] | None = None) -> None:
-    """Raises Unavailable with the last line the command wrote."""
+    """Raises Skipped with the last line the command wrote."""
     # PYTHONDONTWRITEBYTECODE would leave the environment uncompiled, and its cold starts two times slower.
     inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
@@ -152,4 +172,4 @@ def _run(command: list[str], environ: dict[str, str] | None = None) -> None:
     )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
-        raise Unavailable(f"{' '.join(command[:4])}: {lines[-1]}")
+        raise Skipped(f"{' '.join(command[:4])}: {lines[-1]}")

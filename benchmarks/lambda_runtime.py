@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 from threading import Event, Thread
 from typing import Any, NamedTuple
 
-from benchmarks.measure import Figures
+from benchmarks.measure import Figures, Skipped
 
 TIMEOUT_S = 20
 FUNCTION_ARN = "arn:aws:lambda:eu-central-1:123456789012:function:benchmark"
@@ -28,10 +28,6 @@ class Function(NamedTuple):
     environ: dict[str, str]
 
 
-class Failed(Exception):
-    """The function did not answer; its message is what it wrote."""
-
-
 def live(function: Function, events: Sequence[dict[str, Any]]) -> tuple[Figures, list[Any]]:
     """Start `function`, let it answer `events` one after the other, and kill it.
 
@@ -40,7 +36,7 @@ def live(function: Function, events: Sequence[dict[str, Any]]) -> tuple[Figures,
     the later replies, `cpu_ms` that of the whole life, `rss_mb` its peak, `read_mb` what came from the disk.
 
     Raises:
-        Failed.
+        Skipped: the function did not answer; the message is what it wrote.
     """
     api = RuntimeApi(events)
     environ = function.environ | {
@@ -70,7 +66,7 @@ def live(function: Function, events: Sequence[dict[str, Any]]) -> tuple[Figures,
         usage = os.wait4(pid, 0)[2]
         if not answered or len(api.replies) < len(events):
             log.seek(0)
-            raise Failed(f"{function.handler}: {log.read()[-2000:].decode()} {api.failure}")
+            raise Skipped(f"{function.handler}: {log.read()[-2000:].decode()} {api.failure}")
     warm = sorted(reply - asked for asked, reply in zip(api.asked[1:], api.replied[1:], strict=False))
     figures = {
         "total_ms": (api.replied[0] - start) * 1e3,

@@ -31,6 +31,14 @@ class Connection:
         if head < 4:
             return False
         headers = bytes(self._buffer[:head]).lower()
+        if field(headers, b"transfer-encoding") == "chunked":
+            if not self._buffer.endswith(
+                b"\r\n0\r\n\r\n"
+            ):  # one request is under way: nothing comes after it
+                return False
+            self.headers, self.body = headers, joined(bytes(self._buffer[head:]))
+            self._buffer.clear()
+            return True
         end = head + int(field(headers, b"content-length") or 0)
         if len(self._buffer) < end:
             return False
@@ -54,9 +62,18 @@ def field(headers: bytes, name: bytes) -> str:
     return headers.partition(b"\r\n" + name + b":")[2].partition(b"\r")[0].strip().decode()
 
 
-def request_bytes(payload: Payload, model: str = "mlp") -> bytes:
+def joined(chunks: bytes) -> bytes:
+    """The body of a chunked reply."""
+    body, start = b"", 0
+    while size := int(chunks[start : (line := chunks.index(b"\r\n", start))], 16):
+        body += chunks[line + 2 : line + 2 + size]
+        start = line + 2 + size + 2
+    return body
+
+
+def request_bytes(payload: Payload, path: str) -> bytes:
     headers = payload.headers | {"host": "127.0.0.1", "content-length": str(len(payload.body))}
-    lines = [f"POST /v2/models/{model}/infer HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
     return "\r\n".join([*lines, "\r\n"]).encode() + payload.body
 
 

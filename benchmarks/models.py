@@ -32,11 +32,11 @@ REGISTRY = FOLDER / "registry"
 def make_models() -> None:
     """Write the model files and publish them; the largest one with its fast-start variant whatever it costs."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, save in [*((name, _save_mlp) for name in LAYERS), ("cnn", _save_cnn)]:
+    for name in (*LAYERS, "cnn"):
         path = FOLDER / f"{name}.onnx"
         if not path.exists():
             say(f"making {name}")
-            save(name, path)
+            save_mlp(LAYERS[name], path) if name in LAYERS else _save_cnn(path)
         if not (REGISTRY / name).exists():
             mode = "always" if name == "mlp100m" else "auto"
             publish(path, name, f"file://{REGISTRY}", aliases=["live"], fast_start=mode)
@@ -76,19 +76,20 @@ def _dense(sizes: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     ]
 
 
-def _save_mlp(name: str, path: Path) -> None:
+def save_mlp(sizes: list[int], path: Path) -> None:
+    """Dense layers of these sizes with ReLU between them and softmax at the end, batch size dynamic."""
     nodes, weights, value = [], {}, "input"
-    for number, (matrix, bias) in enumerate(_dense(LAYERS[name])):
+    for number, (matrix, bias) in enumerate(_dense(sizes)):
         if number:
             nodes.append(helper.make_node("Relu", [value], [f"relu{number}"]))
             value = f"relu{number}"
         weights |= {f"w{number}": matrix, f"b{number}": bias}
         nodes.append(helper.make_node("Gemm", [value, f"w{number}", f"b{number}"], [f"gemm{number}"]))
         value = f"gemm{number}"
-    _save(path, [*nodes, helper.make_node("Softmax", [value], ["output"], axis=1)], weights, [784])
+    _save(path, [*nodes, helper.make_node("Softmax", [value], ["output"], axis=1)], weights, sizes[:1])
 
 
-def _save_cnn(name: str, path: Path) -> None:
+def _save_cnn(path: Path) -> None:
     random = np.random.default_rng(28)
     conv = {
         "c1": random.normal(0, 0.3, (16, 1, 3, 3)).astype(np.float32),
@@ -109,7 +110,7 @@ def _save_cnn(name: str, path: Path) -> None:
         helper.make_node("Gemm", ["x9", "d2", "e2"], ["x10"]),
         helper.make_node("Softmax", ["x10"], ["output"], axis=1),
     ]
-    _save(path, nodes, conv | {"d1": d1, "e1": e1, "d2": d2, "e2": e2}, list(SHAPES[name]))
+    _save(path, nodes, conv | {"d1": d1, "e1": e1, "d2": d2, "e2": e2}, list(SHAPES["cnn"]))
 
 
 def _save(path: Path, nodes: list[Any], weights: dict[str, np.ndarray], row: list[int]) -> None:

@@ -39,6 +39,12 @@ def v2_binary(rows: int, model: str = "mlp") -> Payload:
     return Payload(head + values.tobytes(), headers)
 
 
+def instances_json(rows: int, model: str = "mlp") -> Payload:
+    """What BentoML and LitServe take with the code of their documentation: rows as lists."""
+    text = "],[".join(",".join(map(str, row)) for row in images(rows, model))
+    return Payload(f'{{"instances":[[{text}]]}}'.encode(), {"content-type": "application/json"})
+
+
 def event(payload: Payload, model: str = "mlp") -> dict[str, Any]:
     """The event that API Gateway makes of a request; a body that is not text goes as base64."""
     path = f"/v2/models/{model}/infer"
@@ -66,7 +72,10 @@ def event(payload: Payload, model: str = "mlp") -> dict[str, Any]:
 
 
 def values(body: bytes, head_bytes: str | None) -> np.ndarray:
-    """The single output of a V2 reply, flat."""
+    """The single output of a reply, flat: V2's, rows as `predictions`, or rows alone."""
     if head_bytes:
         return np.frombuffer(body, np.float32, offset=int(head_bytes))
-    return np.array(json.loads(body)["outputs"][0]["data"], np.float32).ravel()
+    document = json.loads(body)
+    if isinstance(document, dict):
+        document = document["outputs"][0]["data"] if "outputs" in document else document["predictions"]
+    return np.array(document, np.float32).ravel()

@@ -1,32 +1,68 @@
-"""docs/benchmarks.md and docs/costs.md: tables and a plot between `<!-- begin NAME -->` and `<!-- end NAME -->`."""
+"""docs/benchmarks.md and docs/costs.md: tables between `<!-- begin NAME -->` and `<!-- end NAME -->`, and the plots."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
 
 from benchmarks import costs
 from benchmarks.measure import Line, read
+from benchmarks.plot import Bar, Group, chart
 
 DOCS = Path(__file__).parents[1] / "docs"
+FLOORS = {
+    "runtime client alone",
+    "bare handler",
+    "model alone",
+    "floor",
+    "bare ASGI on uvicorn",
+    "script by hand",
+}
+SPEEDS = DOCS.parent / "layers/tensorlet/python/tensorlet/cli/speeds.json"
+LOAD = "1x784 JSON, 8 clients"  # what the plot of servers shows
 Table = list[list[str]]
 
 
 def main() -> None:
-    """Write the tables of every result there is; a block whose result is missing stays as it is."""
-    blocks = {name: "\n".join(make(*found)) for name, make in BLOCKS.items() if (found := read(name))[1]}
-    fill(DOCS / "benchmarks.md", blocks)
-    cold, warm, batch = (read(name)[1] for name in ("cold", "warm", "batch"))
-    if cold and warm:
-        client_ms = next(line for line in cold if line["name"] == "runtime client alone")["warm_ms"]["median"]
-        tables = {
-            "predictions": costs.prediction_table(warm, client_ms, cold),
-            "batch": costs.batch_table(batch),
+    """Write the tables and plots of every result there is; a block whose result is missing stays as it is."""
+    results = {name: found for name in BLOCKS if (found := read(name))[1]}
+    fill(DOCS / "benchmarks.md", {name: "\n".join(BLOCKS[name](*found)) for name, found in results.items()})
+    for name, draw in PLOTS.items():
+        if name in results:
+            (DOCS / f"benchmark-{name}.svg").write_text(draw(*results[name]))
+    if "batch" in results:
+        SPEEDS.write_text(speeds(*results["batch"]))
+    fill(DOCS / "costs.md", cost_blocks({name: lines for name, (_, lines) in results.items()}))
+
+
+def cost_blocks(results: dict[str, list[Line]]) -> dict[str, str]:
+    tables = {}
+    if "cold" in results and "warm" in results:
+        client = next(line for line in results["cold"] if line["name"] == "runtime client alone")
+        tables["predictions"] = costs.prediction_table(
+            results["warm"], client["warm_ms"]["median"], results["cold"]
+        )
+    if "batch" in results:
+        tables["batch"] = costs.batch_table(results["batch"])
+    return {name: markdown(table) for name, table in tables.items()}
+
+
+def speeds(header: Line, lines: Sequence[Line]) -> str:
+    """What `tensorlet cost --file` estimates by: bytes a second read, and bytes written for each, by format."""
+    formats = {
+        line["format"]: {
+            "bytes_s": int(line["mb_s"]["median"] * 1e6),
+            "written_share": round(line["output_bytes"] / line["input_bytes"], 4),
         }
-        fill(DOCS / "costs.md", {name: markdown(table) for name, table in tables.items() if len(table) > 1})
-    if cold:
-        (DOCS / "cold-start.svg").write_text(plot(cold))
+        for line in lines
+        if line["name"] == "Tensorlet"
+    }
+    about = {
+        "model": "784-128-10 perceptron, rows of 784 values",
+        "measured": header["date"],
+        "cpu": header["cpu"],
+    }
+    return json.dumps({**about, "formats": formats}, indent=2) + "\n"
 
 
 def fill(path: Path, blocks: dict[str, str]) -> None:
@@ -46,143 +82,154 @@ def markdown(table: Table) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
+# ---------------------------------------------------------------- tables
+
+
 def cold(header: Line, lines: Sequence[Line]) -> list[str]:
-    head = [
-        "",
-        "ratio to the tutorial",
-        "first answer, ms",
-        "min",
-        "init",
-        "first request",
-        "CPU ms",
-        "peak RSS MB",
+    names = ("init_ms", "first_ms", "cpu_ms", "rss_mb")
+    head = ["", "ratio to the tutorial", "first answer, ms", "init", "first request", "CPU ms", "peak RSS MB"]
+    rows = [
+        [
+            f"{line['group']}: {bold(line['name'])}",
+            spread(line["ratio"]["total_ms"]),
+            spread(line["total_ms"], 0),
+            *(f"{line[name]['median']:.0f}" for name in names),
+        ]
+        for line in lines
     ]
-    table = [head]
-    for line in lines:
-        ratio, total = line["ratio"]["total_ms"], line["total_ms"]
-        table.append(
-            [
-                f"{line['group']}: {bold(line['name'])}",
-                spread(ratio),
-                spread(total, 0),
-                f"{total['min']:.0f}",
-                *(f"{line[name]['median']:.0f}" for name in ("init_ms", "first_ms", "cpu_ms", "rss_mb")),
-            ]
-        )
-    return [
-        provenance(header),
-        "",
-        "![Cold start, ratio to the tutorial](cold-start.svg)",
-        "",
-        markdown(table),
-    ]
-
-
-def warm(header: Line, lines: Sequence[Line]) -> list[str]:
-    handlers = [
-        ["", "ratio to the bare handler", "of the quietest", "µs, quietest", "beyond the model", "µs"]
-    ]
-    quietest = {line["request"]: line["us"]["min"] for line in lines if line["name"] == "model alone"}
-    stages = [["Tensorlet, µs", "decode", "infer", "encode", "around them"]]
-    for line in lines:
-        if "stages_us" in line:
-            whole = next(o for o in lines if (o["request"], o["name"]) == (line["request"], "Tensorlet"))
-            spent = line["stages_us"]
-            rest = whole["us"]["median"] - sum(spent.values())
-            stages.append([line["request"], *(f"{spent[s]:.0f}" for s in stages[0][1:4]), f"{rest:.0f}"])
-            continue
-        ratio, least = line["ratio_to_bare"], line["us"]["min"]
-        handlers.append(
-            [
-                f"{line['request']}: {bold(line['name'])}",
-                spread(ratio),
-                f"{ratio['quietest']:.2f}",
-                f"{least:.0f}",
-                f"{least - quietest[line['request']]:.0f}",
-                spread(line["us"], 0),
-            ]
-        )
-    return [provenance(header), "", markdown(handlers), "", markdown(stages)]
+    return [markdown([head, *rows]), "", provenance(header)]
 
 
 def start(header: Line, lines: Sequence[Line]) -> list[str]:
-    table = [["", "ratio", "session + first run, ms", "RSS, ratio", "RSS MB", "warm, ratio"]]
-    for line in lines:
-        ratio = line["ratio"]
-        table.append(
-            [
-                f"{line['group']}: {bold(line['name'])}",
-                spread(ratio["start_ms"]),
-                spread(line["start_ms"], 0),
-                f"{ratio['peak_mb']['median']:.2f}",
-                f"{line['peak_mb']['median']:.0f}",
-                spread(ratio["warm_ms"]),
-            ]
-        )
-    return [provenance(header), "", markdown(table)]
+    head = ["", "ratio", "session + first run, ms", "RSS, ratio", "RSS MB", "warm, ratio"]
+    rows = [
+        [
+            f"{line['group']}: {bold(line['name'])}",
+            spread(line["ratio"]["start_ms"]),
+            spread(line["start_ms"], 0),
+            f"{line['ratio']['peak_mb']['median']:.2f}",
+            f"{line['peak_mb']['median']:.0f}",
+            spread(line["ratio"]["warm_ms"]),
+        ]
+        for line in lines
+    ]
+    return [markdown([head, *rows]), "", provenance(header)]
+
+
+def warm(header: Line, lines: Sequence[Line]) -> list[str]:
+    """Two tables: whole handlers, and ours by its stages."""
+    whole = [line for line in lines if "us" in line]
+    stages = [line for line in lines if "stages_us" in line]
+    model_us = {line["request"]: line["us"]["min"] for line in whole if line["name"] == "model alone"}
+    median_us = {line["request"]: line["us"]["median"] for line in whole if line["name"] == "Tensorlet"}
+    handlers = [["", "ratio to the bare handler", "µs", "µs, quietest", "beyond the model"]]
+    handlers += [
+        [
+            f"{line['request']}: {bold(line['name'])}",
+            spread(line["ratio_to_bare"]),
+            spread(line["us"], 0),
+            f"{line['us']['min']:.0f}",
+            f"{line['us']['min'] - model_us[line['request']]:.0f}",
+        ]
+        for line in whole
+    ]
+    ours = [["Tensorlet, µs", *STAGES, "around them"]]
+    ours += [
+        [
+            line["request"],
+            *(f"{line['stages_us'][stage]:.0f}" for stage in STAGES),
+            f"{median_us[line['request']] - sum(line['stages_us'].values()):.0f}",
+        ]
+        for line in stages
+    ]
+    return [markdown(handlers), "", markdown(ours), "", provenance(header)]
+
+
+STAGES = ("decode", "infer", "encode")
 
 
 def server(header: Line, lines: Sequence[Line]) -> list[str]:
+    """Two tables: latency by request, and what a server costs; then the versions of each."""
     names = [name.removesuffix(": p50_ms") for name in lines[0] if name.endswith(": p50_ms")]
     latency = [["p50 ms (ratio to the floor)", *names]]
-    rate = [
-        ["", "first answer, s", "memory (PSS), MB", *(f"{name}, requests/s" for name in names[:2]), "CPU µs"]
-    ]
-    for line in lines:
-        cells = [
-            f"{line[f'{name}: p50_ms']['median']:.2f} ({line['ratio'][f'{name}: p50_ms']['median']:.2f})"
-            if f"{name}: p50_ms" in line
-            else "-"
-            for name in names
+    latency += [
+        [
+            bold(line["name"]),
+            *(
+                f"{line[key]['median']:.2f} ({line['ratio'][key]['median']:.1f})" if key in line else "-"
+                for key in (f"{name}: p50_ms" for name in names)
+            ),
         ]
-        latency.append([bold(line["name"]), *cells])
-        rate.append(
-            [
-                bold(line["name"]),
-                spread(line["first_answer_s"]),
-                f"{line['pss_mb']['median']:.0f}",
-                *(spread(line[f"{name}: requests_per_s"], 0) for name in names[:2]),
-                f"{line[f'{names[0]}: server_cpu_us']['median']:.0f}",
-            ]
-        )
-    versions = [f"{line['name']}: Python {line['python']}, {named(line['packages'])}" for line in lines]
-    return [provenance(header), "", markdown(latency), "", markdown(rate), "", *(f"- {v}" for v in versions)]
+        for line in lines
+    ]
+    rate = [
+        ["", "requests/s, 8 clients", "p95 ms, 1 client", "CPU µs a request", "first answer, s", "PSS MB"]
+    ]
+    rate += [
+        [
+            bold(line["name"]),
+            spread(line[f"{LOAD}: requests_per_s"], 0),
+            f"{line[f'{names[0]}: p95_ms']['median']:.2f}",
+            f"{line[f'{names[0]}: server_cpu_us']['median']:.0f}",
+            spread(line["first_answer_s"]),
+            f"{line['pss_mb']['median']:.0f}",
+        ]
+        for line in lines
+    ]
+    versions = [f"- {line['name']}: Python {line['python']}, {named(line['packages'])}" for line in lines]
+    return [markdown(latency), "", markdown(rate), "", provenance(header), "", *versions]
 
 
 def batch(header: Line, lines: Sequence[Line]) -> list[str]:
-    table = [["", "ratio to the script", "rows/s", "MB/s", "CPU µs a row", "peak RSS MB"]]
-    names = {"tensorlet": "**Tensorlet**", "script": "script by hand", "model": "model alone"}
-    large = [["one file, Tensorlet", "rows/s", "MB/s", "peak RSS MB"]]
-    for line in lines:
-        if "file" in line:
-            figures = (f"{line[name]:,.0f}" for name in ("rows_s", "mb_s", "rss_mb"))
-            large.append([f"{line['file']}", *figures])
-            continue
-        table.append(
-            [
-                f"{line['format'].upper()}: {names[line['variant']]}",
-                spread(line["ratio"]["rows_s"]),
-                spread(line["rows_s"], 0),
-                f"{line['mb_s']['median']:.0f}",
-                f"{line['cpu_us_row']['median']:.1f}",
-                f"{line['rss_mb']['median']:.0f}",
-            ]
-        )
-    return [provenance(header), "", markdown(table), "", markdown(large)]
+    head = ["", "ratio to the script", "rows/s", "MB/s", "CPU µs a row", "peak RSS MB"]
+    rows = [
+        [
+            f"{line['format'].upper()}: {bold(line['name'])}",
+            spread(line["ratio"]["rows_s"]),
+            spread(line["rows_s"], 0),
+            f"{line['mb_s']['median']:.0f}",
+            f"{line['cpu_us_row']['median']:.1f}",
+            f"{line['rss_mb']['median']:.0f}",
+        ]
+        for line in lines
+    ]
+    return [markdown([head, *rows]), "", provenance(header)]
+
+
+def large(header: Line, lines: Sequence[Line]) -> list[str]:
+    head = ["CSV", "rows", "MB", "rows/s", "MB/s", "peak RSS MB"]
+    rows = [
+        [
+            line["name"],
+            f"{line['rows']:,}",
+            f"{line['input_bytes'] / 1e6:,.0f}",
+            f"{line['rows_s']['median']:,.0f}",
+            f"{line['mb_s']['median']:.0f}",
+            f"{line['rss_mb']['median']:.0f}",
+        ]
+        for line in lines
+    ]
+    return [markdown([head, *rows]), "", provenance(header)]
 
 
 BLOCKS: dict[str, Callable[[Line, Sequence[Line]], list[str]]] = {
     "cold": cold,
-    "warm": warm,
     "start": start,
+    "warm": warm,
     "server": server,
     "batch": batch,
+    "large": large,
 }
 
 
 def spread(found: Line, digits: int = 2) -> str:
     """The median, and the middle half of all rounds."""
-    return f"{found['median']:.{digits}f} ({found['p25']:.{digits}f}-{found['p75']:.{digits}f})"
+    return " ".join(
+        [
+            f"{found['median']:,.{digits}f}",
+            f"({found['p25']:,.{digits}f}-{found['p75']:,.{digits}f})",
+        ]
+    )
 
 
 def bold(name: str) -> str:
@@ -195,7 +242,7 @@ def provenance(header: Line) -> str:
     return (
         f"`{header['command']}`, {header['date']}, {header['rounds']} rounds: median (middle half)."
         f" {header['cores']} cores of {header['cpu']}, {header['system']},"
-        f" load {', '.join(map(str, header['load']))} at the end.{python}"
+        f" load average {header['load'][0]} at the end.{python}"
     )
 
 
@@ -203,40 +250,91 @@ def named(packages: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in packages.items())
 
 
-WIDTH, ROW, LEFT = 720, 22, 250  # pixels
+# ---------------------------------------------------------------- plots
+
+SHOWN = {  # groups of the cold start in the plot, by what they are called there
+    "mlp": "0.4 MB model from S3, ONNX Runtime",
+    "mlp, LiteRT": "0.4 MB model from S3, LiteRT",
+    "mlp100m": "100 MB model from S3, ONNX Runtime",
+    "mlp, disk-cold": "0.4 MB model, nothing in the page cache",
+}
 
 
-def plot(lines: Sequence[Line]) -> str:
-    """Bars of the cold start's ratio to the tutorial, its middle half as a line; one block for each group."""
-    rows: list[Any] = []
-    group = None
-    for line in lines:
-        if line["group"] != group:
-            group = line["group"]
-            rows.append(group)
-        rows.append(line)
-    longest = max(line["ratio"]["total_ms"]["p75"] for line in lines)
-    parts = [part for index, row in enumerate(rows) for part in _row(row, 10 + index * ROW, longest)]
-    height = 20 + len(rows) * ROW
-    style = "text{font:13px sans-serif;fill:#24292f}.g{font-weight:bold}.n{fill:#57606a}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">'
-        f"<title>Cold start, ratio to the tutorial</title><style>{style}</style>"
-        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
+def plot_cold(header: Line, lines: Sequence[Line]) -> str:
+    """Each group in units of its own tutorial."""
+    groups = [
+        Group(title, shortest([line for line in lines if line["group"] == group], "total_ms", "ms"))
+        for group, title in SHOWN.items()
+    ]
+    return chart(
+        "Cold start of a Lambda function, fresh process to first answer",
+        "relative to the tutorial (powertools, boto3) in the same round; shorter is better; line: the middle half",
+        [group for group in groups if group.bars],
+        plotted(header),
     )
 
 
-def _row(row: Any, top: int, longest: float) -> list[str]:
-    text = top + 15
-    if isinstance(row, str):
-        return [f'<text class="g" x="10" y="{text}">{escape(row)}</text>']
-    ratio = row["ratio"]["total_ms"]
-    scale = (WIDTH - LEFT - 70) / longest
-    color = "#1a7f37" if row["name"].startswith("Tensorlet") else "#afb8c1"
-    end, low, high = (LEFT + ratio[name] * scale for name in ("median", "p25", "p75"))
+def shortest(lines: Sequence[Line], figure: str, unit: str) -> list[Bar]:
+    """Bars of a figure's ratio to the reference, the shortest first."""
+    ordered = sorted(lines, key=lambda line: line["ratio"][figure]["median"])
     return [
-        f'<text x="{LEFT - 8}" y="{text}" text-anchor="end">{escape(row["name"])}</text>',
-        f'<rect x="{LEFT}" y="{top + 3}" width="{end - LEFT:.1f}" height="{ROW - 7}" fill="{color}"/>',
-        f'<path d="M{low:.1f} {top + 10.5}H{high:.1f}" stroke="#24292f"/>',
-        f'<text class="n" x="{max(end, high) + 6:.1f}" y="{text}">{ratio["median"]:.2f}</text>',
+        bar(
+            line,
+            line["ratio"][figure],
+            f"{line['ratio'][figure]['median']:.2f}×  {line[figure]['median']:,.0f} {unit}",
+        )
+        for line in ordered
     ]
+
+
+def plot_server(header: Line, lines: Sequence[Line]) -> str:
+    key = f"{LOAD}: requests_per_s"
+    return chart(
+        "One model behind one worker, requests a second",
+        "784 values as JSON, 8 connections, loopback HTTP; longer is better; line: the middle half",
+        [Group("", longest(lines, key))],
+        plotted(header),
+    )
+
+
+def plot_batch(header: Line, lines: Sequence[Line]) -> str:
+    """Each format has the scale of the picture: NPY, which needs no parsing, is left out."""
+    text = [line for line in lines if line["format"] != "npy"]
+    groups = [
+        Group(
+            f"{format.upper()} to {format.upper()}",
+            longest([x for x in text if x["format"] == format], "rows_s"),
+        )
+        for format in dict.fromkeys(line["format"] for line in text)
+    ]
+    return chart(
+        "A file of predictions from a file of rows, rows a second",
+        "rows of 784 values, one thread; longer is better; line: the middle half",
+        groups,
+        plotted(header),
+    )
+
+
+def longest(lines: Sequence[Line], figure: str) -> list[Bar]:
+    ordered = sorted(lines, key=lambda line: -line[figure]["median"])
+    return [bar(line, line[figure], f"{line[figure]['median']:,.0f}") for line in ordered]
+
+
+def bar(line: Line, found: Line, text: str) -> Bar:
+    name = line["name"]
+    kind = "ours" if name.startswith("Tensorlet") else "floor" if name in FLOORS else "theirs"
+    return Bar(name, found["median"], found["p25"], found["p75"], text, kind)
+
+
+def plotted(header: Line) -> str:
+    return (
+        f"{header['cores']} cores of {header['cpu']}, {header['rounds']} rounds, {header['date']}."
+        " Dashed: floors, which check nothing."
+    )
+
+
+PLOTS: dict[str, Callable[[Line, Sequence[Line]], str]] = {
+    "cold": plot_cold,
+    "server": plot_server,
+    "batch": plot_batch,
+}

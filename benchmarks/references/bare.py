@@ -1,20 +1,14 @@
 """The least a Python handler can do: fast parsers, no routing, no validation, one float input. Not product code."""
 
-import os
 from typing import Any
 
+import mlp
 import numpy as np
-import onnxruntime
 import orjson
 import pybase64
 import simdjson
 
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = 1
-session = onnxruntime.InferenceSession(
-    f"{os.environ['MODELS']}/mlp.onnx", options, providers=["CPUExecutionProvider"]
-)
-run = session._sess.run
+run = mlp.load()._sess.run
 parser = simdjson.Parser()
 
 

@@ -4,17 +4,13 @@
 by simdjson as one JSON array; the row lengths are believed. NPY is mapped; `model` only predicts it.
 """
 
-import json
-import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
+from batch_job import Model, measured
 
-import numpy as np
-import onnxruntime
+import numpy as np  # isort: skip  # after batch_job, which keeps OpenBLAS to one thread
 import orjson
 import simdjson
 
@@ -23,39 +19,23 @@ ROWS_AT_ONCE = 512
 
 
 def main(format: str, model: str, source: str, target: str) -> None:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options)
-    name, width = session.get_inputs()[0].name, session.get_inputs()[0].shape[1]
-
-    def predict(rows: np.ndarray) -> np.ndarray:
-        return session.run(None, {name: rows})[0]  # type: ignore[no-any-return]
-
-    predict(np.zeros((1, width), np.float32))
-    started, cpu = time.perf_counter(), time.process_time()
+    predict = Model(model)
     if format == "model":
-        rows = model_alone(predict, source)
+        measured(lambda: model_alone(predict, source))
     elif format == "npy":
-        rows = npy_job(predict, source, target)
+        measured(lambda: npy_job(predict, source, target))
     else:
-        rows = text_job(format, predict, width, source, target)
-    figures = {
-        "rows": rows,
-        "seconds": time.perf_counter() - started,
-        "cpu_s": time.process_time() - cpu,
-        "rss_mb": peak_rss_mb(),
-    }
-    print(json.dumps(figures))
+        measured(lambda: text_job(format, predict, source, target))
 
 
-def text_job(format: str, predict, width: int, source: str, target: str) -> int:
+def text_job(format: str, predict: Model, source: str, target: str) -> int:
     parser = simdjson.Parser()
     rows = 0
     with Path(source).open("rb", 0) as reader, Path(target).open("wb", 0) as writer:
         for block in blocks(reader):
             text = b"[" + block.strip(b"\n").replace(b"\n", b",") + b"]"
             numbers = np.frombuffer(parser.parse(text).as_buffer(of_type="d"), np.float64)
-            predictions = predict(numbers.astype(np.float32).reshape(-1, width))
+            predictions = predict(numbers.astype(np.float32).reshape(-1, predict.width))
             lines = orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY)
             if format == "csv":
                 writer.write(lines[2:-2].replace(b"],[", b"\n") + b"\n")
@@ -65,7 +45,7 @@ def text_job(format: str, predict, width: int, source: str, target: str) -> int:
     return rows
 
 
-def npy_job(predict, source: str, target: str) -> int:
+def npy_job(predict: Model, source: str, target: str) -> int:
     rows = np.load(source, mmap_mode="r")
     predictions = [predict(rows[n : n + ROWS_AT_ONCE]) for n in range(0, len(rows), ROWS_AT_ONCE)]
     with Path(target).open("wb") as file:
@@ -73,7 +53,7 @@ def npy_job(predict, source: str, target: str) -> int:
     return len(rows)
 
 
-def model_alone(predict, source: str) -> int:
+def model_alone(predict: Model, source: str) -> int:
     """The rows of an NPY file, from memory that is used again and again, and nothing written."""
     rows = np.load(source, mmap_mode="r")
     group = np.array(rows[:ROWS_AT_ONCE])
@@ -91,12 +71,6 @@ def blocks(reader) -> Iterator[bytes]:
         tail = data[end:]
     if tail:
         yield tail
-
-
-def peak_rss_mb() -> float:
-    """Of this program; `getrusage` would count the parent's memory, from before the program was started."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -32,19 +32,21 @@ class Response(BaseModel):
 app = FastAPI()
 
 
-def model_bytes(model: str) -> bytes:
-    if "MODELS" in os.environ:  # a server has its models on disk
-        with open(f"{os.environ['MODELS']}/{model}.onnx", "rb") as file:  # noqa: PTH123
-            return file.read()
+def load(model: str) -> onnxruntime.InferenceSession:
+    if "MODELS" in os.environ:  # a server has its model on disk
+        import mlp
+
+        return mlp.load()
     import boto3
 
-    return boto3.client("s3").get_object(Bucket="models", Key=f"{model}.onnx")["Body"].read()
+    body = boto3.client("s3").get_object(Bucket="models", Key=f"{model}.onnx")["Body"]
+    return onnxruntime.InferenceSession(body.read())
 
 
 @app.post("/v2/models/{model}/infer")
 def infer(model: str, request: Request) -> Response:
     if model not in sessions:
-        sessions[model] = onnxruntime.InferenceSession(model_bytes(model))
+        sessions[model] = load(model)
     feeds = {t.name: np.array(t.data, dtype=np.float32).reshape(t.shape) for t in request.inputs}
     y = sessions[model].run(None, feeds)[0]
     output = Tensor(name="output", datatype="FP32", shape=list(y.shape), data=y.ravel().tolist())

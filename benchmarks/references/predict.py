@@ -1,17 +1,10 @@
 """What the two bare servers do with a request: orjson, no validation."""
 
-import os
-
+import mlp
 import numpy as np
-import onnxruntime
 import orjson
 
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = 1
-session = onnxruntime.InferenceSession(
-    f"{os.environ['MODELS']}/mlp.onnx", options, providers=["CPUExecutionProvider"]
-)
-run = session._sess.run
+run = mlp.load()._sess.run
 
 JSON, BINARY = b"application/json", b"application/octet-stream"
 

@@ -28,13 +28,13 @@ def test_the_table_of_predictions_compares_with_the_tutorial_only(name, rows):
 def test_a_gigabyte_costs_its_time_at_the_measured_speed():
     line = {
         "format": "csv",
-        "variant": "tensorlet",
+        "name": "Tensorlet",
         "mb_s": {"median": 100.0},
         "input_bytes": 100,
         "output_bytes": 2,
     }
 
-    _, row = batch_table([line, {**line, "variant": "script"}])
+    _, row = batch_table([line, {**line, "name": "script by hand"}])
 
     assert row[0] == "CSV, 100 MB/s with one virtual CPU"
     assert row[2].endswith("($0.0003 compute)")  # ten seconds of 1,769 MB

@@ -2,9 +2,9 @@
 
 import pytest
 
-from benchmarks import measure
-from benchmarks.measure import alternate, compare
-from benchmarks.report import fill, markdown, plot
+from benchmarks import measure, report
+from benchmarks.measure import Skipped, alternate, compare, summary
+from benchmarks.report import fill, markdown
 
 
 def test_every_variant_runs_once_in_each_round_after_one_that_does_not_count():
@@ -28,6 +28,24 @@ def test_a_ratio_is_taken_within_a_round():
 
     assert line["ratio"]["ms"]["median"] == line["ratio"]["ms"]["p75"] == 0.25
     assert line["ms"]["median"] == 5.5 and line["ms"]["min"] == 1.0
+
+
+def test_a_variant_that_cannot_be_measured_is_left_out_with_its_reason(capsys):
+    def missing():
+        raise Skipped("no such package")
+
+    runs = alternate({"ours": lambda: {"ms": 1.0}, "theirs": missing}, rounds=2)
+
+    assert runs == {"ours": [{"ms": 1.0}] * 2}
+    assert "skipped: theirs: no such package" in capsys.readouterr().err
+    with pytest.raises(Skipped, match="theirs, which the others are compared with"):
+        compare(runs, "theirs")
+
+
+def test_the_middle_half_lies_within_what_was_measured():
+    found = summary([1.0, 2.0])
+
+    assert 1.0 <= found["p25"] <= found["median"] <= found["p75"] <= 2.0
 
 
 def test_results_are_read_as_they_were_written(tmp_path, monkeypatch):
@@ -55,18 +73,21 @@ def test_a_block_is_replaced_and_the_prose_around_it_stays(tmp_path):
         fill(page, {"warm": ""})
 
 
-def test_the_plot_has_a_bar_for_each_variant_as_long_as_its_ratio():
-    from xml.etree import ElementTree
+@pytest.mark.parametrize("part", ["cold", "start", "warm", "server", "batch", "large"])
+def test_the_committed_results_are_those_of_the_page(part):
+    """`python -m benchmarks render` was run after the last measurement."""
+    header, lines = measure.read(part)
 
-    def line(name, ratio):
-        spread = {"median": ratio, "p25": ratio, "p75": ratio}
-        return {"group": "mlp", "name": name, "ratio": {"total_ms": spread}}
+    page = (report.DOCS / "benchmarks.md").read_text()
 
-    svg = ElementTree.fromstring(plot([line("tutorial", 1.0), line("Tensorlet <&>", 0.25)]))
+    assert "\n".join(report.BLOCKS[part](header, lines)) in page
+    if part in report.PLOTS:
+        assert (report.DOCS / f"benchmark-{part}.svg").read_text() == report.PLOTS[part](header, lines)
 
-    bars = [
-        float(bar.get("width"))
-        for bar in svg.iter("{http://www.w3.org/2000/svg}rect")
-        if bar.get("fill") != "#fff"
-    ]
-    assert bars[1] == pytest.approx(bars[0] / 4, abs=0.1)
+
+def test_the_price_tables_are_those_of_the_committed_results():
+    blocks = report.cost_blocks({part: measure.read(part)[1] for part in ("cold", "warm", "batch")})
+
+    assert set(blocks) == {"predictions", "batch"}
+    for block in blocks.values():
+        assert block in (report.DOCS / "costs.md").read_text()
