@@ -56,14 +56,8 @@ def test_a_signed_version_passes_every_check(tensorlet, folder, keys):
     assert outcome.status == 0
     title, header, *lines = outcome.out.splitlines()
     assert (title, header.split()) == ("digits/1", ["CHECK", "RESULT", "FOUND"])
-    assert [line.split("  ")[0] for line in lines] == [
-        "aliases.json",
-        "manifest.sig",
-        "model.onnx",
-        "golden.npz",
-        "answers of onnx",
-        "other files",
-    ]
+    names = {line.split("  ")[0] for line in lines}
+    assert names >= {"aliases.json", "manifest.sig", *FILES[:2], "answers of onnx", "other files"}
     assert all(" passed " in line for line in lines)
 
 

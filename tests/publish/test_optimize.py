@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tensorlet.errors import InvalidRequest, PublishError
+from tensorlet.errors import DigestMismatch, InvalidRequest, PublishError, Unsigned
 from tensorlet.publish.charts import variants_plot
 from tensorlet.publish.evaluation import Evaluation, load_evaluation, read_rows, save_evaluation
 from tensorlet.publish.golden import Golden, save_golden
@@ -22,6 +22,8 @@ from tensorlet.serving.service import ModelService
 from tensorlet.settings import Settings
 from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import Tensor
+
+from tests.keys import make_keys
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
 FEATURES, HIDDEN, CLASSES, ROWS = 16, 256, 4, 200
@@ -60,7 +62,7 @@ def classifier():
     return model, x[decided], scores[decided].astype(np.float32)
 
 
-def publish(folder, registry, **document):
+def publish(folder, registry, without=(), **document):
     """Version 1 of `net` with its golden values and, as training leaves them, rows to judge and calibrate with."""
     model, x, scores = classifier()
     onnx.save(model, folder / "model.onnx")
@@ -75,7 +77,8 @@ def publish(folder, registry, **document):
         "roles": {"scores": "scores"},
         **document,
     }
-    files = {name: folder / name for name in ("model.onnx", "golden.npz", "evaluation.npz")}
+    names = [name for name in ("model.onnx", "golden.npz", "evaluation.npz") if name not in without]
+    files = {name: folder / name for name in names}
     return publish_version(open_store(registry), "net", manifest, files)
 
 
@@ -155,12 +158,28 @@ def test_the_plot_shows_every_variant(optimized):
 
 @pytest.mark.slow
 def test_nothing_is_published_where_no_variant_is_left(tmp_path, registry):
-    publish(tmp_path, registry)
-    open_store(registry).delete("net/1/evaluation.npz")  # so that there is nothing to calibrate with
+    publish(tmp_path, registry, without=["evaluation.npz"])  # so that there is nothing to calibrate with
 
     with pytest.raises(PublishError, match=r"no variant is left \(model\.int8\.onnx: .*--calibration FILE"):
         optimize("net", None, registry, ["int8-static"])
     assert Registry.open(registry).versions("net") == [1]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "evaluation.npz"])
+def test_a_version_that_was_tampered_with_has_no_variants(tmp_path, registry, name):
+    """Else a new version would give the changed file a digest, and a signature."""
+    publish(tmp_path, registry)
+    open_store(registry).put(f"net/1/{name}", b"changed")
+
+    with pytest.raises(DigestMismatch, match=name):
+        optimize("net", None, registry, ["fp16"])
+
+
+def test_where_keys_are_set_only_signed_versions_have_variants(tmp_path, registry):
+    publish(tmp_path, registry)
+
+    with pytest.raises(Unsigned):
+        optimize("net", "1", registry, ["fp16"], trust=make_keys(tmp_path).trust)
 
 
 def variant(target, accuracy=0.9, agreement=1.0, size=100, format="onnx", reason=""):

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from tensorlet.cli.registries import registry_uri, signer_of, writable_store
+from tensorlet.cli.registries import open_registry, signer_of, writable_store
 from tensorlet.cli.text import table
 from tensorlet.errors import AliasNotFound
 from tensorlet.monitoring.limits import Limits
@@ -19,7 +19,7 @@ from tensorlet.registry.writer import configure_alias, roll_back, set_alias
 def run(arguments: Namespace) -> int:
     name, alias, precision = arguments.name, arguments.alias, arguments.precision
     if arguments.history:
-        print(history_table(Registry.open(registry_uri(arguments)), name, alias))
+        print(history_table(open_registry(arguments), name, alias))
         return 0
     store, signer = writable_store(arguments), signer_of(arguments)
     if arguments.shadow is not None or arguments.limits:

@@ -161,6 +161,7 @@ def _optimize(parser: ArgumentParser) -> None:
         help="refuse variants whose accuracy is lower by more than this (default: %(default)s)",
     )
     parser.add_argument("--plot", metavar="FILE.svg", help="write accuracy against size and latency")
+    _add_sign(parser, "sign the new version, and the aliases")
     _add_registry(parser)
     parser.add_argument(
         "--alias",

@@ -5,15 +5,14 @@ from argparse import Namespace
 from pathlib import Path
 
 from tensorlet.cli.observations import window_of
-from tensorlet.cli.registries import registry_uri
+from tensorlet.cli.registries import open_registry
 from tensorlet.cli.text import table
 from tensorlet.monitoring.report import DriftReport, drift_report, level, plot
-from tensorlet.registry.registry import Registry
 
 
 def run(arguments: Namespace) -> int:
     name, selector = arguments.model
-    manifest = Registry.open(registry_uri(arguments)).resolve(name, selector).manifest
+    manifest = open_registry(arguments).resolve(name, selector).manifest
     report = drift_report(manifest, *window_of(arguments))
     if arguments.plot:
         Path(arguments.plot).write_text(plot(report))

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from tensorlet.cli.registries import writable_uri
+from tensorlet.cli.registries import open_registry, signer_of, writable_uri
 
 
 def run(arguments: Namespace) -> int:
@@ -20,6 +20,8 @@ def run(arguments: Namespace) -> int:
         max_accuracy_drop=arguments.max_accuracy_drop,
         aliases=arguments.alias,
         plot=_path(arguments.plot),
+        trust=open_registry(arguments).trust,
+        signer=signer_of(arguments),
         report=print,
     )
     print(version)

@@ -6,18 +6,17 @@ from argparse import Namespace
 from pathlib import Path
 
 from tensorlet.cli.observations import window_of
-from tensorlet.cli.registries import registry_uri
+from tensorlet.cli.registries import open_registry
 from tensorlet.errors import NotFound
 from tensorlet.monitoring.observations import read, total
 from tensorlet.monitoring.replay import replay, summarise
-from tensorlet.registry.registry import Registry
 from tensorlet.serving.service import ModelService
 from tensorlet.settings import Settings
 
 
 def run(arguments: Namespace) -> int:
     name, selector = arguments.model
-    service = ModelService(Registry.open(registry_uri(arguments)), Settings.from_environ(os.environ))
+    service = ModelService(open_registry(arguments), Settings.from_environ(os.environ))
     model = service.model(name, selector)
     asked = arguments.of or service.version(name)
     store, since, until = window_of(arguments)

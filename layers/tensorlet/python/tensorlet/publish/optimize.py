@@ -20,17 +20,19 @@ from tensorlet.publish.evaluation import Evaluation, load_evaluation, read_rows
 from tensorlet.publish.golden import FILE as GOLDEN_FILE
 from tensorlet.publish.golden import Arrays, load_golden, save_arrays
 from tensorlet.publish.measure import Quality, Subject, answers, is_classifier, judge, latencies
-from tensorlet.registry.manifest import MANIFEST, SIGNATURE, Artifact, Manifest
+from tensorlet.registry.attestation import Signer
+from tensorlet.registry.manifest import MANIFEST, Artifact, Manifest
 from tensorlet.registry.registry import ALIAS_NAME, Registry, Release
 from tensorlet.registry.store import open_store
-from tensorlet.registry.writer import CLAIM, check_name, publish_version, set_alias
+from tensorlet.registry.trust import Trust
+from tensorlet.registry.writer import check_name, publish_version, set_alias
 
 # Target -> the precision that a request asks for. Of two with one precision that are good enough, the smaller stays.
 TARGETS = {"fp16": "fp16", "int8-dynamic": "int8", "int8-static": "int8"}
 CALIBRATED = "int8-static"
 ORIGINAL = "fp32"
 MAX_ACCURACY_DROP = 0.01
-NOT_COPIED = (MANIFEST, SIGNATURE, CLAIM, "card.html")
+NOT_COPIED = ("card.html",)
 ASSIGNED = ("schema_version", "model", "version", "created", "files")  # by the registry, anew
 
 
@@ -63,6 +65,8 @@ def optimize(
     max_accuracy_drop: float = MAX_ACCURACY_DROP,
     aliases: Sequence[str] = (),
     plot: Path | None = None,
+    trust: Trust | None = None,
+    signer: Signer | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Publish a version with variants of `name`@`selector`, and return it.
@@ -70,10 +74,11 @@ def optimize(
     `test` and `calibration` are files of rows (`evaluation`); by default they are those that training left in the
     version. A variant whose accuracy on the test rows is more than `max_accuracy_drop` below the original's is
     refused; without labels that is said of its agreement with the original. `plot` gets accuracy against size and
-    latency, as SVG.
+    latency, as SVG. With `trust` the original must be signed; `signer` signs the new version and the aliases.
 
     Raises:
         ModelNotFound, VersionNotFound, AliasNotFound: there is no such version.
+        ArtifactRefused: it is not the version that was published, or not one that is trusted.
         InvalidRequest: targets, names or files of rows that cannot be used.
         PublishError: no variant is left; nothing was published.
     """
@@ -82,7 +87,7 @@ def optimize(
     if unknown := [target for target in targets if target not in TARGETS]:
         raise InvalidRequest(f"target: expected {', '.join(TARGETS)}, got {', '.join(unknown)}")
     store = open_store(registry)
-    release = Registry([store]).resolve(name, selector)
+    release = Registry([store], trust).resolve(name, selector)
     with TemporaryDirectory(prefix="tensorlet-optimize-") as folder:
         work = Path(folder)
         files = download(release, work / "version")
@@ -105,9 +110,9 @@ def optimize(
             raise PublishError(f"{release.name}: no variant is left ({reasons}); nothing was published")
         document = manifest(release, [variant for variant in judged if not variant.reason])
         files |= {variant.path.name: variant.path for variant in kept}
-        version = publish_version(store, name, document, files)
+        version = publish_version(store, name, document, files, signer)
     for alias in aliases:
-        set_alias(store, name, alias, version)
+        set_alias(store, name, alias, version, signer=signer)
     return version
 
 
@@ -119,21 +124,13 @@ class Rows(NamedTuple):
 
 
 def download(release: Release, folder: Path) -> dict[str, Path]:
-    """Every file of a version, by its path there; those of artifacts are checked."""
-    prefix = f"{release.name}/"
-    listed = {file.path: file for artifact in release.manifest.artifacts for file in artifact.files}
+    """Every file that a version lists, checked, by its path there. Raises ArtifactRefused."""
     found = {}
-    for info in release.store.walk(release.name):
-        path = info.key.removeprefix(prefix)
-        if path in NOT_COPIED:
-            continue
-        target = found[path] = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path in listed:
-            release.save(listed[path], str(target))
-        else:
-            with target.open("wb") as stream:
-                stream.writelines(release.store.chunks(info.key))
+    for file in release.manifest.listed():
+        if file.path not in NOT_COPIED:
+            target = found[file.path] = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            release.save(file, str(target))
     return found
 
 

@@ -5,7 +5,7 @@ the manifest is not opened, and what is opened is so in a process of its own.
 """
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from tensorlet.errors import ArtifactRefused, InferenceFailed, ParityError, TensorletError, Untrusted
 from tensorlet.publish.golden import FILE, load_golden
 from tensorlet.publish.trial import Request, try_artifact
-from tensorlet.registry.manifest import MANIFEST, SIGNATURE, Artifact, ArtifactFile, parse_file
+from tensorlet.registry.manifest import MANIFEST, SIGNATURE, Artifact, ArtifactFile
 from tensorlet.registry.registry import ALIASES, Registry, Release, read_document, read_signature
 from tensorlet.registry.rollout import describe
 from tensorlet.registry.trust import Trust
@@ -44,7 +44,7 @@ def verify(registry: Registry, model: str, version: int, trust: Trust | None) ->
     release = registry.release(model, version)
     checks = [_aliases(registry, model, trust), _signature(release, trust)]
     with TemporaryDirectory(prefix="tensorlet-verify-") as folder:
-        files = list(_listed(release))
+        files = release.manifest.listed()
         digests = {file.path: _digest(release, file, Path(folder)) for file in files}
         checks += digests.values()
         good = {path for path, check in digests.items() if check.result == PASSED}
@@ -75,17 +75,6 @@ def _signature(release: Release, trust: Trust | None) -> Check:
     except Untrusted as error:
         return Check(SIGNATURE, FAILED, str(error))
     return Check(SIGNATURE, PASSED, f"{key.algorithm.name} key {key.id[:16]}")
-
-
-def _listed(release: Release) -> Iterator[ArtifactFile]:
-    """Every file in the manifest, each once. Raises ArtifactRefused."""
-    manifest = release.manifest
-    try:
-        others = [parse_file(file) for file in manifest.document.get("files", [])]
-    except (KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ArtifactRefused(f"{release.name}: manifest is not valid: {error}") from error
-    files = [file for artifact in manifest.artifacts for file in artifact.files]
-    yield from dict.fromkeys([*files, *others])
 
 
 def _digest(release: Release, file: ArtifactFile, folder: Path) -> Check:
