@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from tensorlet.errors import InvalidRequest
 from tensorlet.http.inference import requested
-from tensorlet.http.message import JSON, OCTETS, Request, Response, json_response
+from tensorlet.http.message import JSON, OCTETS, Request, Response
 from tensorlet.http.tfs import servable
 from tensorlet.http.v2 import JSON_SIZE_HEADER, json_size
 from tensorlet.protocols import tfs, tfs_reply, v2, v2_reply
-from tensorlet.protocols.json_body import parse_json
+from tensorlet.protocols.json_body import dump_json, parse_json
 from tensorlet.protocols.json_tensor import shorten
 from tensorlet.serving.explain import (
     MAX_SAMPLES,
@@ -112,7 +112,7 @@ def explain_v1(
         "method": found.method,
         "output": found.output,
     }
-    return json_response(reply, _headers(loaded, found))
+    return Response(200, {"content-type": JSON, **_headers(loaded, found)}, dump_json(reply))
 
 
 def read_options(parameters: Mapping[str, Any]) -> Options:
