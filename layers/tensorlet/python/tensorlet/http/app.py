@@ -7,7 +7,9 @@ from tensorlet.http.routes import match
 from tensorlet.http.status import RETRY_AFTER_S, status_of
 from tensorlet.serving.service import ModelService
 
-LARGE_PAYLOADS = "send large payloads as a file to the batch input bucket, or ask for fewer rows at once"
+LARGE_PAYLOADS = (
+    "send large payloads as a file by POST /v2/models/{model}/jobs, or ask for fewer rows at once"
+)
 MAX_MESSAGE = 1024  # characters of an error text: it may quote its caller
 # The answer to a browser that asks whether a page of another origin may call (Fetch standard, "CORS protocol").
 PREFLIGHT = {"access-control-allow-methods": "POST, GET", "access-control-allow-headers": "*"}

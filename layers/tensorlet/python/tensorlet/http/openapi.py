@@ -22,7 +22,7 @@ PAGE_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe
 
 
 class Operation(NamedTuple):
-    """`request` and `reply` name schemas; a reply of "" has no body. `errors` are statuses beside 200."""
+    """`request` and `reply` name schemas; a reply of "" has no body. `errors` are statuses beside that of the reply."""
 
     id: str
     tag: str
@@ -31,10 +31,12 @@ class Operation(NamedTuple):
     reply: str = ""
     errors: tuple[int, ...] = ()
     binary: bool = False  # binary tensors may follow the JSON, both ways
+    status: int = 200
 
 
 MODEL_ERRORS = (400, 404, 503)
 BODY_ERRORS = (400, 404, 413, 415, 503)
+JOB_ERRORS = (400, 404, 413, 415, 501, 503)
 V2, TFS, OTHER = "Open Inference Protocol (V2)", "TensorFlow Serving", "Neighbours"
 _M = "/v2/models/{model}[/versions/{version}]"
 _T = "/v1/models/{model}[/versions/{version}|/labels/{label}]"
@@ -81,6 +83,12 @@ DESCRIPTIONS: dict[str, Operation] = {
         "Explanations",
         BODY_ERRORS,
     ),
+    f"{_M}/jobs": Operation(
+        "create_job", V2, "A link to upload a file of rows to", "JobRequest", "NewJob", JOB_ERRORS, status=202
+    ),
+    f"{_M}/jobs/{{id}}": Operation(
+        "job", V2, "How far a file of rows is, and links to what came out", "", "Job", (404, 501, 503)
+    ),
     "/v2/repository/index": Operation(
         "repository_index", V2, "All versions and their state", "IndexRequest", "Index", (400, 413, 415, 503)
     ),
@@ -117,12 +125,14 @@ PARAMETERS = {
     "model": ("A model's name", schemas.MODEL_NAME),
     "version": ("A version's number; under /v2 an alias too", schemas.VERSION_OR_ALIAS),
     "label": ("An alias", schemas.ALIAS),
+    "id": ("A job's id", schemas.TEXT),
 }
 ERRORS = {
     400: "The request is not what the route or the model takes",
     404: "No such model, version or path",
     413: "A body, a tensor or a reply is over its limit",
     415: "A Content-Encoding other than gzip, deflate or identity",
+    501: "This server has no buckets for files of rows",
     503: "The model or its storage is not available now; see Retry-After",
 }
 MEDIA = {"Page": "text/html", "EventStream": "text/event-stream"}
@@ -154,8 +164,9 @@ def model_document(service: ModelService, request: Request, model: str) -> Respo
         operation = DESCRIPTIONS[route.path]
         if "{model}" not in path or operation.id in {"classify", "regress"} - methods:
             continue
-        described = describe(operation, path, [], examples.get(operation.id))
-        paths.setdefault(path.replace("{model}", model), {})[route.method.lower()] = described
+        path = path.replace("{model}", model)
+        described = describe(operation, path, parameters(path), examples.get(operation.id))
+        paths.setdefault(path, {})[route.method.lower()] = described
     title = f"{manifest.model} {manifest.version}"
     return json_response(
         document(title, _summary(manifest), paths, components),
@@ -192,7 +203,7 @@ def describe(
         "tags": [operation.tag],
         "summary": operation.summary,
         "responses": {
-            "200": _reply(operation),
+            str(operation.status): _reply(operation),
             **{str(status): _error(status) for status in operation.errors},
         },
     }
@@ -204,7 +215,7 @@ def describe(
             media["examples"] = {
                 "golden": {"summary": "Inputs this version was checked with", "value": example}
             }
-        required = operation.request not in ("IndexRequest", "LoadRequest")
+        required = operation.request not in ("IndexRequest", "LoadRequest", "JobRequest")
         described["requestBody"] = {"required": required, "content": {JSON: media}}
     return described
 

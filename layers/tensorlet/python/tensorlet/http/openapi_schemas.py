@@ -101,6 +101,32 @@ COMPONENTS: dict[str, Schema] = {
             reason=TEXT,
         )
     ),
+    "JobRequest": _object(
+        format={"type": "string", "enum": ["csv", "csv.gz", "jsonl", "jsonl.gz", "npy", "npz", "parquet"]},
+        options={"type": "object"},
+    ),
+    "NewJob": _object(
+        "id state job upload",
+        id=TEXT,
+        state=TEXT,
+        job=TEXT,
+        upload=_object("method url expires_in_s", method={"const": "PUT"}, url=TEXT, expires_in_s=COUNT),
+    ),
+    "Job": _object(
+        "id state",
+        id=TEXT,
+        state={"enum": ["waiting_for_upload", "queued", "running", "done", "failed"]},
+        model=TEXT,
+        model_version={"type": ["integer", "null"]},
+        rows_in=COUNT,
+        rows_out=COUNT,
+        rows_failed=COUNT,
+        seconds={"type": "number"},
+        estimated_usd={"type": ["number", "null"]},
+        reason=TEXT,
+        links=_object("report", result=TEXT, errors=TEXT, report=TEXT),
+        links_expire_in_s=COUNT,
+    ),
     "LoadRequest": _object(parameters={"type": "object"}),
     "Statistics": _object("model_stats", model_stats=_list(_ref("ModelStatistics"))),
     "ModelStatistics": _object(

@@ -48,6 +48,8 @@ ROUTES = [
     Route("POST", f"{_MODEL}/generate_stream", _later("generate", "generate_stream")),
     Route("POST", f"{_MODEL}/explain", _later("explain", "explain_v2")),
     Route("POST", f"{_TFS}:explain", _later("explain", "explain_v1")),
+    Route("POST", f"{_MODEL}/jobs", _later("jobs", "create")),
+    Route("GET", f"{_MODEL}/jobs/{{id}}", _later("jobs", "look")),
     Route("POST", "/v2/repository/index", _later("v2_admin", "repository_index")),
     Route("POST", "/v2/repository/models/{model}/load", _later("v2_admin", "load")),
     Route("POST", "/v2/repository/models/{model}/unload", _later("v2_admin", "unload")),

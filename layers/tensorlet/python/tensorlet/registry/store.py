@@ -7,7 +7,7 @@ process takes it a tenth of boto3's time, which is why boto3 is never imported o
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tensorlet.errors import Conflict, InvalidSetting, ObjectNotFound, PayloadTooLarge, StorageUnavailable
 
@@ -191,6 +191,15 @@ class Store:
         from tensorlet.registry.upload import Upload
 
         return Upload(self, key)
+
+    def sign(self, method: Literal["GET", "PUT"], key: str, seconds: int) -> str:
+        """A URL with which anybody may GET or PUT this object of S3 for so long."""
+        from datetime import timedelta
+
+        import obstore
+
+        with self.errors(key):
+            return str(obstore.sign(self.backend, method, key, timedelta(seconds=seconds)))
 
     def path(self, key: str) -> str:
         """The path of a key in a `file:` store."""
