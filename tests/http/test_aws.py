@@ -107,7 +107,7 @@ def test_a_reply_over_lambdas_limit_names_the_way_for_large_payloads(models):
     reply = handler(http_api(body=body), CONTEXT)
 
     assert reply["statusCode"] == 413
-    assert "batch input bucket" in json.loads(reply["body"])["error"]
+    assert "POST /v2/models/{model}/jobs" in json.loads(reply["body"])["error"]
     assert reply["headers"]["x-request-id"] == "request-1"
 
 
