@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from tensorlet.registry.store import open_store
-from tensorlet.registry.writer import publish_version
+from tensorlet.registry.writer import publish_version, set_alias, sign_version
 from tensorlet.runtimes import load_session
 
+from tests.keys import make_keys
 from tests.models import linear
 
 FUNCTION = Path(__file__).parents[2] / "functions" / "predict"
@@ -63,7 +64,11 @@ print(json.dumps({"reply": reply, "modules": sorted(set(sys.modules) - before - 
 """
 
 
-def cold_start(registry, name, tensor):
+# What judges signatures, where keys are set and nowhere else.
+TRUST = {f"tensorlet.registry.{name}" for name in ("attestation", "keys", "libcrypto", "trust")}
+
+
+def cold_start(registry, name, tensor, **settings):
     """The reply of a fresh process to one V2 request, and the modules it imported."""
     tensor = {"datatype": "FP32", **tensor}
     event = {
@@ -78,7 +83,7 @@ def cold_start(registry, name, tensor):
     done = subprocess.run(
         [sys.executable, "-c", COLD_START],
         input=json.dumps(event),
-        env=environ | {"PYTHONPATH": str(FUNCTION), "TENSORLET_REGISTRY": registry},
+        env=environ | {"PYTHONPATH": str(FUNCTION), "TENSORLET_REGISTRY": registry} | settings,
         capture_output=True,
         text=True,
         check=True,
@@ -144,3 +149,24 @@ def test_the_cold_path_leaves_out_the_parts_that_no_request_needs(modules):
     parts = {name.split(".")[1] for name in modules if name.startswith("tensorlet.")}
 
     assert not parts & ABSENT
+    assert not TRUST & modules
+
+
+def test_where_keys_are_set_only_what_judges_signatures_is_imported_as_well(tmp_path):
+    keys = make_keys(tmp_path)
+    registry = f"file://{tmp_path}/registry"
+    publish(registry, "onnx", linear(), tmp_path)
+    store = open_store(registry)
+    sign_version(store, "onnx", 1, keys.signer)
+    set_alias(store, "onnx", "live", 1, signer=keys.signer)
+    tensor = {"name": "image", "shape": [1, 4], "data": [1, 2, 3, 4]}
+
+    reply, modules = cold_start(registry, "onnx", tensor, TENSORLET_TRUSTED_KEYS=str(keys.public))
+
+    assert reply["statusCode"] == 200, reply
+    assert {name for name in modules if name.startswith("tensorlet.registry.")} >= TRUST
+    assert {name.partition(".")[0] for name in modules} - sys.stdlib_module_names == set(PACKAGES)
+    own = {name.partition(".")[0] for name in modules} & sys.stdlib_module_names
+    assert {name for name in own if not name.startswith("_")} - RUNTIME_CLIENT - set(STANDARD_LIBRARY) <= {
+        "binascii"
+    }

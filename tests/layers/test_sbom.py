@@ -34,6 +34,7 @@ def folder(tmp_path):
     return tmp_path / "python"
 
 
+@pytest.mark.slow
 def test_the_bill_of_real_packages_follows_the_schema_and_has_them_all(folder):
     target = sbom.write_sbom("runtime", folder)
 

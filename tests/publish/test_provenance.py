@@ -59,6 +59,7 @@ def test_a_checkout_does_not_choose_a_program_to_run(checkout):
     assert not (checkout / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_manifest_says_what_made_it_and_not_where(keras_model, registry, checkout):
     publish(
         keras_model, "doubler", registry, inputs=[TensorSpec("x", "FP32", (-1, 3))], scores="y", code=checkout

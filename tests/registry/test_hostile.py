@@ -1,7 +1,6 @@
 """Files in a registry that nobody published: whatever they hold, one version is refused and everything else serves."""
 
 import json
-import time
 from contextlib import suppress
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
-from tensorlet.errors import ArtifactRefused, DigestMismatch, TensorletError
+from tensorlet.errors import ArtifactRefused, DigestMismatch, InvalidSignature, TensorletError
 from tensorlet.registry.manifest import MANIFEST, SIGNATURE, Manifest
 from tensorlet.registry.registry import ALIASES, DOCUMENT_BYTES, Registry
 from tensorlet.registry.store import Store
@@ -65,18 +64,16 @@ def test_a_signature_that_is_none_is_refused(digits, tmp_path, content):
     assert len(str(refusal.value)) < 500
 
 
-def test_a_signature_of_a_million_signers_is_not_tried_for_each(digits, tmp_path):
+def test_a_signature_of_many_signers_is_not_tried_for_each(digits, tmp_path):
     many = {
         "payloadType": "application/vnd.in-toto+json",
         "payload": "",
-        "signatures": [{"sig": ""}] * 1_000_000,
+        "signatures": [{"sig": ""}] * 17,
     }
-    digits.put(f"digits/1/{SIGNATURE}", json.dumps(many).encode()[:DOCUMENT_BYTES])
+    digits.put(f"digits/1/{SIGNATURE}", json.dumps(many).encode())
 
-    started = time.monotonic()
-    with pytest.raises(ArtifactRefused):
+    with pytest.raises(InvalidSignature, match="17 signatures are more than 16"):
         Registry([digits], make_keys(tmp_path).trust).resolve("digits", "1")
-    assert time.monotonic() - started < 10
 
 
 def change(store, **members):
@@ -101,7 +98,7 @@ MEMBERS = {
     "a path of a megabyte": {"artifacts": artifact(path="x" * 1_000_000)},
     "artifacts that are no list": {"artifacts": 7},
     "no artifact": {"artifacts": []},
-    "a rank of a million": {"signature": tensor(shape=[1] * 1_000_000)},
+    "a rank of ten thousand": {"signature": tensor(shape=[1] * 10_000)},
     "a dimension of 10^30": {"signature": tensor(shape=[10**30])},
     "a dimension of infinity": {"signature": tensor(shape=[float("inf")])},
     "a datatype that is a list": {"signature": tensor(datatype=["FP32"])},

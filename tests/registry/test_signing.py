@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 
-import boto3
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -20,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 from tensorlet.errors import InvalidRequest, InvalidSetting
 from tensorlet.registry import libcrypto
 from tensorlet.registry.attestation import Subject, attest, pre_authentication_encoding, verify
@@ -197,10 +195,14 @@ def test_openssl_leaves_no_error_for_the_next_connection(keys):
 def kms(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    import boto3  # a second, for the tests with KMS alone
+    from moto import mock_aws
+
     with mock_aws():
         yield boto3.client("kms", region_name="eu-central-1")
 
 
+@pytest.mark.stack
 def test_a_key_in_kms_signs(kms):
     arn = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
 
@@ -211,6 +213,7 @@ def test_a_key_in_kms_signs(kms):
     assert judge(signer.key, signature, b"message")
 
 
+@pytest.mark.stack
 @pytest.mark.parametrize(
     "arn",
     [
@@ -223,6 +226,7 @@ def test_a_key_that_kms_does_not_have_is_an_error_of_ours(kms, arn):
         open_signer(arn)
 
 
+@pytest.mark.stack
 def test_a_key_of_another_kind_in_kms_is_refused(kms):
     arn = kms.create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
 

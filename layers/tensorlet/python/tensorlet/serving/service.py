@@ -134,11 +134,14 @@ class ModelService:
         return cls(_open_registry(settings), settings)
 
     def reconnect(self) -> None:
-        """Open storage anew, with credentials as they are now, and forget what it said; loaded models stay."""
+        """Open storage anew, with credentials as they are now, and forget what it said; loaded models stay.
+
+        Aliases stay as well, for their serial numbers: they are asked for again under their ETag.
+        """
         self.registry = _open_registry(self.settings)
         if self.recorder:
             self.recorder.reopen(open_store(self.settings.capture))
-        for known in (self._releases, self._choices, self._aliases):
+        for known in (self._releases, self._choices):
             known.clear()
 
     def model(
