@@ -66,6 +66,7 @@ def main(rounds: int) -> None:
         variants = {name: partial(one_job, format, name, way) for name, way in ways.items()}
         for name, line in compare(alternate(variants, rounds), REFERENCE).items():
             sizes = {
+                "rows": FEW_ROWS if ways[name].few else ROWS[format],
                 "input_bytes": source(format, ways[name]).stat().st_size,
                 "output_bytes": target(format, name).stat().st_size if name != MODEL else 0,
             }

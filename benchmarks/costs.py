@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tensorlet.cost import Cost, cost_of_file, cost_of_requests, slowdown, usd_of_compute
+from tensorlet.cost import Cost, cost_of_file, cost_of_requests, seconds_of_file, slowdown, usd_of_compute
 
 from benchmarks.measure import Line
 
@@ -30,18 +30,23 @@ def prediction_table(warm: Sequence[Line], client_ms: float, cold: Sequence[Line
 
 
 def batch_table(batch: Sequence[Line]) -> Table:
-    """Files of 1 GB, at the MB of input a second that our jobs read of each format."""
+    """Files of 1 GB, by the CPU time that our jobs take for each format."""
     ours = [line for line in batch if line["name"] == "Tensorlet"]
     return [
         ["a GB of batch", *HEADERS],
         *(
             [
-                f"{line['format'].upper()}, {line['mb_s']['median']:,.0f} MB/s with one virtual CPU",
+                f"{line['format'].upper()}, {bytes_per_cpu_s(line) / 1e6:,.0f} MB in a second of CPU",
                 *(_gigabyte(line, mb) for mb in MEMORY_MB),
             ]
             for line in ours
         ),
     ]
+
+
+def bytes_per_cpu_s(line: Line) -> float:
+    """Bytes of input for a second of CPU time: what one virtual CPU can do, where several would overlap."""
+    return float(line["input_bytes"] / line["rows"] / line["cpu_us_row"]["median"] * 1e6)
 
 
 def _million(line: Line, client_ms: float, memory_mb: int) -> str:
@@ -57,7 +62,7 @@ def _thousand_starts(line: Line, memory_mb: int) -> str:
 
 def _gigabyte(line: Line, memory_mb: int) -> str:
     written_bytes = int(1e9 * line["output_bytes"] / line["input_bytes"])
-    seconds = 1e3 / line["mb_s"]["median"] * slowdown(memory_mb)
+    seconds = seconds_of_file(10**9, bytes_per_cpu_s(line), memory_mb)
     return _cell(cost_of_file(10**9, written_bytes, memory_mb, seconds))
 
 

@@ -48,10 +48,10 @@ def cost_blocks(results: dict[str, list[Line]]) -> dict[str, str]:
 
 
 def speeds(header: Line, lines: Sequence[Line]) -> str:
-    """What `tensorlet cost --file` estimates by: bytes a second read, and bytes written for each, by format."""
+    """What `tensorlet cost --file` estimates by, for each format: bytes read in a second of CPU, and the share of them written."""
     formats = {
         line["format"]: {
-            "bytes_s": int(line["mb_s"]["median"] * 1e6),
+            "bytes_s": int(costs.bytes_per_cpu_s(line)),
             "written_share": round(line["output_bytes"] / line["input_bytes"], 4),
         }
         for line in lines
@@ -309,7 +309,7 @@ def plot_batch(header: Line, lines: Sequence[Line]) -> str:
     ]
     return chart(
         "A file of predictions from a file of rows, rows a second",
-        "rows of 784 values, one thread; longer is better; line: the middle half",
+        "rows of 784 values, one model thread; longer is better; line: the middle half",
         groups,
         plotted(header),
     )

@@ -8,6 +8,7 @@ from tensorlet.cost import (
     cost_of_requests,
     price,
     price_list,
+    seconds_of_file,
     slowdown,
     usd_of_compute,
     usd_of_invocation,
@@ -41,6 +42,18 @@ def test_an_invocation_is_its_time_and_its_request():
 @pytest.mark.parametrize(("memory_mb", "factor"), [(512, 1769 / 512), (1769, 1), (3538, 1)])
 def test_a_small_function_is_slower_and_a_large_one_no_faster(memory_mb, factor):
     assert slowdown(memory_mb) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("bytes_s", "memory_mb", "seconds"),
+    [
+        pytest.param(50e6, 1769, 20, id="as fast as its CPU"),
+        pytest.param(50e6, 512, 20 * 1769 / 512, id="a fraction of a CPU"),
+        pytest.param(500e6, 10240, 12.8, id="no faster than 625 Mbit/s"),
+    ],
+)
+def test_a_file_takes_what_its_cpu_or_the_network_takes(bytes_s, memory_mb, seconds):
+    assert seconds_of_file(10**9, bytes_s, memory_mb) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(("body_bytes", "metered"), [(0, 1), (512 << 10, 1), (803_000, 2)])

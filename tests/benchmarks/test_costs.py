@@ -25,16 +25,17 @@ def test_the_table_of_predictions_compares_with_the_tutorial_only(name, rows):
     assert len(prediction_table([], 0.5, [cold])) == rows
 
 
-def test_a_gigabyte_costs_its_time_at_the_measured_speed():
+def test_a_gigabyte_costs_the_cpu_time_that_was_measured():
     line = {
         "format": "csv",
         "name": "Tensorlet",
-        "mb_s": {"median": 100.0},
-        "input_bytes": 100,
-        "output_bytes": 2,
+        "cpu_us_row": {"median": 20.0},
+        "rows": 1000,
+        "input_bytes": 1_000_000,
+        "output_bytes": 20_000,
     }
 
     _, row = batch_table([line, {**line, "name": "script by hand"}])
 
-    assert row[0] == "CSV, 100 MB/s with one virtual CPU"
-    assert row[2].endswith("($0.0003 compute)")  # ten seconds of 1,769 MB
+    assert row[0] == "CSV, 50 MB in a second of CPU"
+    assert row[2].endswith("($0.0006 compute)")  # twenty seconds of 1,769 MB

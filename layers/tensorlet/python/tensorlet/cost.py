@@ -17,6 +17,7 @@ from tensorlet.errors import InvalidRequest
 
 X86_64 = "x86_64"
 VCPU_MB = 1769
+NETWORK_BYTES_S = 625_000_000 / 8  # of one environment (AWS Lambda developer guide, "Lambda quotas")
 METERED_BYTES = 512 << 10  # API Gateway counts a request of its HTTP APIs for each begun 512 KB of a body
 READ_BYTES, PART_BYTES = 2 << 20, 5 << 20  # of a GET and of an upload's part: batch.source, registry.upload
 OWN_READS, OWN_WRITES = (
@@ -50,6 +51,11 @@ def price(name: str) -> float:
 def slowdown(memory_mb: int) -> float:
     """How much longer work of one thread takes than with a whole virtual CPU."""
     return max(1.0, VCPU_MB / memory_mb)
+
+
+def seconds_of_file(size_bytes: int, bytes_s: float, memory_mb: int) -> float:
+    """How long a file takes that a whole virtual CPU reads at `bytes_s`; no memory makes the network faster."""
+    return max(size_bytes / bytes_s * slowdown(memory_mb), size_bytes / NETWORK_BYTES_S)
 
 
 def billed_ms(seconds: float) -> int:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tensorlet.cli.text import table
-from tensorlet.cost import Cost, billed_ms, cost_of_file, cost_of_requests, price_list, slowdown
+from tensorlet.cost import (
+    Cost,
+    billed_ms,
+    cost_of_file,
+    cost_of_requests,
+    price_list,
+    seconds_of_file,
+    slowdown,
+)
 from tensorlet.errors import InvalidRequest
 
 MEMORY_MB = (512, 1769, 3538)
@@ -63,7 +71,7 @@ def of_files(file: str, files: int, sizes_mb: Sequence[int], architecture: str) 
     for format, speed in formats.items():
         written_bytes = int(size_bytes * speed["written_share"])
         for memory_mb in sizes_mb:
-            seconds = size_bytes / speed["bytes_s"] * slowdown(memory_mb)
+            seconds = seconds_of_file(size_bytes, speed["bytes_s"], memory_mb)
             one = cost_of_file(size_bytes, written_bytes, memory_mb, seconds, architecture)
             cost = Cost(files * one.compute, files * one.requests)
             estimates.append(Estimate(f"{format} file", files, memory_mb, seconds, cost))
