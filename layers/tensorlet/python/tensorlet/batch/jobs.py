@@ -10,7 +10,7 @@ from tensorlet.batch.options import FILE as OPTIONS_FILE
 from tensorlet.batch.report import Report
 from tensorlet.errors import InvalidSetting, ObjectNotFound, StorageUnavailable
 from tensorlet.registry.store import ObjectInfo, Store
-from tensorlet.registry.upload import get_anywhere
+from tensorlet.registry.upload import get_anywhere, head_anywhere
 
 REPORT = ".report.json"
 WAITING, QUEUED, RUNNING, DONE, FAILED = "waiting_for_upload", "queued", "running", "done", "failed"
@@ -36,17 +36,32 @@ class State(NamedTuple):
 def state(inputs: Store, results: Store, key: str) -> State:
     """Raises StorageUnavailable."""
     try:
-        etag = inputs.head(key).etag
+        etag = (inputs.head(key) if is_path(key) else head_anywhere(inputs, key)).etag
     except ObjectNotFound:
         return State(WAITING, key)
     report = _read(results, outputs(key).report)
     if report is not None and report.input_etag == plain_etag(etag):
         return State(FAILED if report.reason else DONE, key, report)
+    if not is_path(key):
+        return State(QUEUED, key)
     try:
         results.head(plan_key(key, etag))
     except ObjectNotFound:
         return State(QUEUED, key)
     return State(RUNNING, key)
+
+
+def states(inputs: Store | None, results: Store, key: str = "") -> Iterator[State]:
+    """All runs of a key, or under a prefix of keys, in order; without `inputs` only those that have ended."""
+    if key and (alone := _alone(inputs, results, key)):
+        yield alone
+    elif inputs is None:
+        for report in runs(results, key):
+            yield State(FAILED if report.reason else DONE, report.input_key, report)
+    else:
+        for info in inputs.walk(key):
+            if not _is_no_file(info.key):
+                yield state(inputs, results, info.key)
 
 
 def runs(results: Store, prefix: str = "") -> Iterator[Report]:
@@ -71,7 +86,7 @@ def missed(inputs: Store, results: Store, prefix: str = "", older_than_s: float 
     }
     newest = time.time() - older_than_s
     for info in inputs.walk(prefix):
-        if info.key.endswith("/") or info.key.rpartition("/")[2] == OPTIONS_FILE or info.modified > newest:
+        if _is_no_file(info.key) or info.modified > newest:
             continue
         key = outputs(info.key).report
         if key not in reported or (
@@ -148,6 +163,20 @@ def bucket_of(inputs: Store) -> str:
 def _attribute(queue: Queue, name: str) -> str:
     found = queue.sqs.get_queue_attributes(QueueUrl=queue.url, AttributeNames=[name])["Attributes"]
     return str(found[name])
+
+
+def _alone(inputs: Store | None, results: Store, key: str) -> State | None:
+    """The state of a key that is a file and no prefix."""
+    if inputs is not None:
+        found = state(inputs, results, key)
+        return None if found.name == WAITING else found
+    report = _read(results, outputs(key).report)
+    return report and State(FAILED if report.reason else DONE, key, report)
+
+
+def _is_no_file(key: str) -> bool:
+    """Whether nothing is to be predicted under a key: a folder's marker, or options."""
+    return key.endswith("/") or key.rpartition("/")[2] == OPTIONS_FILE
 
 
 def _is_of(results: Store, key: str, info: ObjectInfo) -> bool:

@@ -295,6 +295,35 @@ def _serve(parser: ArgumentParser) -> None:
     )
 
 
+def _proxy(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--url", required=True, metavar="API_URL", help="the deployed API, as `sam deploy` says"
+    )
+    parser.add_argument(
+        "--region", help="its region, where the URL does not say it (default: that of AWS_REGION)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_typed(_port), default=8080, help="0 takes a free one (default: %(default)s)"
+    )
+
+
+def _keys(parser: ArgumentParser) -> None:
+    parser.add_argument("action", choices=("add", "list", "remove"))
+    parser.add_argument(
+        "name", nargs="?", default="", metavar="NAME", help="of the key; remove takes its id too"
+    )
+    parser.add_argument(
+        "--secret", required=True, metavar="NAME|ARN", help="where they are kept, as `sam deploy` says"
+    )
+    parser.add_argument(
+        "--rate", type=_typed(_rate), default=0.0, metavar="N", help="requests a second (default: any)"
+    )
+    parser.add_argument(
+        "--burst", type=_typed(_rate), default=0.0, metavar="N", help="requests at once (default: RATE)"
+    )
+
+
 def _invoke(parser: ArgumentParser) -> None:
     parser.add_argument("function", choices=("predict", "batch", "monitor"))
     parser.add_argument(
@@ -354,6 +383,28 @@ def _cost(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
 
 
+def _jobs(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "key", nargs="?", default="", metavar="KEY", help="only this input key, or those below it"
+    )
+    parser.add_argument("--input", metavar="URI", help="also those not done yet (default: $TENSORLET_INPUT)")
+    parser.add_argument(
+        "--output",
+        metavar="URI",
+        help="where the reports are (default: $TENSORLET_OUTPUT, else ./.tensorlet/output)",
+    )
+    parser.add_argument("--queue", metavar="URL", help="queue of the input files (default: $TENSORLET_QUEUE)")
+    parser.add_argument(
+        "--dead-letters", metavar="URL", help="queue of what has failed (default: $TENSORLET_DEAD_LETTERS)"
+    )
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--redrive", action="store_true", help="send what has failed to the queue again")
+    action.add_argument(
+        "--reconcile", action="store_true", help="send the events of input files that have no report"
+    )
+
+
 def _demo(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="train for two epochs only: a minute less, and worse models"
@@ -371,7 +422,10 @@ COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "drift": ("compare what a version sees and answers with its training", _drift),
     "pull": ("download an artifact whose digest has been checked", _pull),
     "serve": ("answer HTTP requests for all models of a registry", _serve),
+    "proxy": ("sign requests of local clients for a deployed API", _proxy),
+    "keys": ("make, list and remove the API keys of a deployed API", _keys),
     "batch": ("predict every row of a file", _batch),
+    "jobs": ("list batch runs, and try again what was lost or has failed", _jobs),
     "invoke": ("call a Lambda function's handler with an event, without Docker", _invoke),
     "cost": ("estimate what requests or files cost on AWS", _cost),
     "demo": ("show everything on this machine: train, publish, serve, batch", _demo),
@@ -425,6 +479,10 @@ def _hours(text: str) -> float:
 def _named_number(text: str) -> tuple[str, float]:
     name, _, number = text.partition("=")
     return name, _number(number, f"NAME=NUMBER for {name!r}")
+
+
+def _rate(text: str) -> float:
+    return _number(text, "a number of requests")
 
 
 def _port(text: str) -> int:

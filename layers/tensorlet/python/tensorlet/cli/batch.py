@@ -4,12 +4,13 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
+from shutil import get_terminal_size
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from tensorlet.cli.arguments import BATCH_OPTIONS
 from tensorlet.cli.registries import registry_uri
-from tensorlet.cli.text import status_line
+from tensorlet.cli.text import status_line, style
 from tensorlet.errors import InvalidRequest, ObjectNotFound
 from tensorlet.settings import Settings
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tensorlet.batch import Progress
 
 REDRAW_S = 0.1  # between two updates of the progress line
+BAR_COLUMNS = 30
 
 
 def run(arguments: Namespace) -> int:
@@ -69,10 +71,26 @@ class ProgressLine:
 
     def __call__(self, progress: "Progress") -> None:
         now = monotonic()
-        if now - self._drawn < REDRAW_S:
-            return
-        self._drawn = now
-        share = progress.bytes_done / max(1, progress.bytes_total)
-        speed = progress.rows / (now - self._started)
-        failed = f", {progress.rows_failed:,} failed" if progress.rows_failed else ""
-        status_line(f"{share:4.0%}  {progress.rows:,} rows{failed}, {speed:,.0f} rows/s")
+        if now - self._drawn >= REDRAW_S:
+            self._drawn = now
+            status_line(progress_text(progress, now - self._started, get_terminal_size().columns))
+
+
+def progress_text(progress: "Progress", elapsed_s: float, columns: int) -> str:
+    """A bar, the rows so far, how fast they go, and when the rest will be done at that speed."""
+    share = min(1.0, progress.bytes_done / max(1, progress.bytes_total))
+    words = [f"{share:4.0%}", f"{progress.rows:,} rows"]
+    if progress.rows_failed:
+        words.append(f"{progress.rows_failed:,} failed")
+    words.append(f"{progress.rows / max(elapsed_s, 1e-3):,.0f} rows/s")
+    if share:
+        minutes, seconds = divmod(round(elapsed_s * (1 - share) / share), 60)
+        words.append(f"{minutes}:{seconds:02} left")
+    text = "  ".join(words)
+    room = min(BAR_COLUMNS, columns - len(text) - 2)
+    done = round(share * room)
+    return (
+        f"{'━' * done}{style('━' * (room - done), 'dim', stream=sys.stderr)} {text}"
+        if room > 4
+        else text[:columns]
+    )
