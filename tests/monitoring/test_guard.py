@@ -145,3 +145,17 @@ def test_a_release_that_somebody_moved_meanwhile_is_not_undone(half):
 def test_limits_that_cannot_be_are_refused_by_name(limits):
     with pytest.raises(InvalidRequest, match=f"limits: .*{next(iter(limits))}"):
         Limits.from_json(limits)
+
+
+def test_signed_aliases_are_taken_back_with_their_key(half, observed, recorder, clock, tmp_path):
+    keys = make_keys(tmp_path)
+    sign_aliases(half, "half", keys.signer)
+    had_traffic(recorder, 1, answered=900)
+    had_traffic(recorder, 2, answered=50, failed=50)
+    recorder.flush()
+    registry = Registry([half], keys.trust)
+
+    [verdict] = watch(registry, half, observed, clock.now + timedelta(minutes=1), keys.signer)
+
+    assert verdict.rolled_back
+    assert registry.aliases("half").weights["live"] == OLD_ONLY

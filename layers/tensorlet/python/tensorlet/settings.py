@@ -40,6 +40,7 @@ class Settings(NamedTuple):
     preload: tuple[tuple[str, str | None], ...] = ()
     trusted_keys: str = ""
     alias_serials: tuple[tuple[str, int], ...] = ()
+    signing_key: str = ""
     capture: str = ""
     capture_rate: float = 0.01
     capture_redact: frozenset[str] = frozenset()
@@ -312,6 +313,13 @@ SETTINGS: dict[str, Setting] = {
         _serials,
         "`NAME=NUMBER` by commas: the lowest serial number believed of a model's signed aliases, so that no older"
         " ones can be put back.",
+    ),
+    "signing_key": Setting(
+        "TENSORLET_SIGNING_KEY",
+        "",
+        _text,
+        "ARN of the KMS key, or private key file, with which the monitor signs the aliases that its guard rolls back."
+        " Empty: signed aliases stay as they are, and the guard only says so.",
     ),
     "capture": Setting(
         "TENSORLET_CAPTURE",

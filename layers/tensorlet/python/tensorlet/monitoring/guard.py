@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tensorlet.errors import Conflict, InvalidRequest
 from tensorlet.monitoring.limits import Limits
 from tensorlet.monitoring.observations import Observation, Seen, read, tensors, total
+from tensorlet.registry.attestation import Signer
 from tensorlet.registry.registry import Aliases, Registry
 from tensorlet.registry.rollout import Weights
 from tensorlet.registry.store import Store
@@ -36,21 +37,34 @@ class Verdict(NamedTuple):
 
 
 def watch(
-    registry: Registry, writable: Store, observed: Store, until: datetime | None = None
+    registry: Registry,
+    writable: Store,
+    observed: Store,
+    until: datetime | None = None,
+    signer: Signer | None = None,
 ) -> list[Verdict]:
-    """Look at every release under way in `registry`, and take back those that break their limits."""
+    """Look at every release under way in `registry`, and take back those that break their limits.
+
+    Signed aliases need a `signer` whose key signed them.
+    """
     now = until or datetime.now(UTC)
     return [
         verdict
         for model in registry.models()
         for aliases in [registry.aliases(model)]
         for alias in aliases.weights
-        for verdict in _look(writable, observed, model, alias, aliases, now)
+        for verdict in _look(writable, observed, model, alias, aliases, now, signer)
     ]
 
 
 def _look(
-    writable: Store, observed: Store, model: str, alias: str, aliases: Aliases, now: datetime
+    writable: Store,
+    observed: Store,
+    model: str,
+    alias: str,
+    aliases: Aliases,
+    now: datetime,
+    signer: Signer | None,
 ) -> list[Verdict]:
     """The verdicts on the challengers of one alias, after what they say has been done."""
     weights = aliases.weights[alias]
@@ -64,17 +78,20 @@ def _look(
     for challenger in sorted(int(version) for version in weights if int(version) != incumbent):
         new = total(list(read(observed, model, challenger, since, now)))
         reason = broken(limits, old, new)
-        done = bool(reason) and _take_back(writable, model, alias, weights, f"version {challenger}: {reason}")
+        why = f"version {challenger}: {reason}"
+        done = bool(reason) and _take_back(writable, model, alias, weights, why, signer)
         verdicts.append(Verdict(model, alias, challenger, new.tally.requests, reason, done))
         if reason:
             break
     return verdicts
 
 
-def _take_back(store: Store, model: str, alias: str, judged: Weights, reason: str) -> bool:
+def _take_back(
+    store: Store, model: str, alias: str, judged: Weights, reason: str, signer: Signer | None
+) -> bool:
     """Whether the alias was rolled back from what was judged."""
     try:
-        roll_back(store, model, alias, f"guard: {reason}", judged)
+        roll_back(store, model, alias, f"guard: {reason}", judged, signer)
         return True
     except (Conflict, InvalidRequest):
         return False

@@ -9,6 +9,7 @@ from tensorlet.errors import InvalidSetting, TensorletError
 from tensorlet.monitoring.guard import watch
 from tensorlet.monitoring.report import drift_report, plot
 from tensorlet.monitoring.shadow import run_shadows
+from tensorlet.registry.signing import open_signer
 from tensorlet.registry.store import Store, open_store
 from tensorlet.serving.service import ModelService
 from tensorlet.settings import Settings
@@ -17,11 +18,12 @@ Findings = list[dict[str, Any]]
 
 
 class Monitor(NamedTuple):
-    """A registry's models, the store to move their aliases in, and where observations are."""
+    """A registry's models, the store to move their aliases in, where observations are, and the key of the aliases."""
 
     service: ModelService
     writable: Store
     observed: Store
+    signing_key: str = ""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Monitor":
@@ -29,15 +31,16 @@ class Monitor(NamedTuple):
         if not settings.capture:
             raise InvalidSetting("TENSORLET_CAPTURE: expected the URI of the observations, got nothing")
         writable = open_store(settings.registry.split(",")[-1].strip())
-        return cls(ModelService.from_settings(settings), writable, open_store(settings.capture))
+        service, observed = ModelService.from_settings(settings), open_store(settings.capture)
+        return cls(service, writable, observed, settings.signing_key)
 
 
 def guard(monitor: Monitor, since: datetime, until: datetime) -> Findings:
     """A verdict on every release under way; those that broke a limit have been rolled back."""
-    return [
-        verdict._asdict()
-        for verdict in watch(monitor.service.registry, monitor.writable, monitor.observed, until)
-    ]
+    signer = open_signer(monitor.signing_key) if monitor.signing_key else None
+    registry = monitor.service.registry
+    verdicts = watch(registry, monitor.writable, monitor.observed, until, signer)
+    return [verdict._asdict() for verdict in verdicts]
 
 
 def shadow(monitor: Monitor, since: datetime, until: datetime) -> Findings:
