@@ -8,10 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from obstore.store import MemoryStore
 from tensorlet import errors
 from tensorlet.http.app import App
 from tensorlet.registry.manifest import MANIFEST, SIGNATURE
 from tensorlet.registry.registry import ALIASES, Registry
+from tensorlet.registry.store import Store
 from tensorlet.registry.writer import publish_version, set_alias, sign_version
 from tensorlet.runtimes import load_session
 from tensorlet.serving.service import ModelService
@@ -324,3 +328,58 @@ def test_the_setting_reaches_the_registry(registry, keys, tmp_path):
 def test_a_serial_number_that_is_none_names_the_setting(text):
     with pytest.raises(errors.InvalidSetting, match="TENSORLET_ALIAS_SERIALS: expected NAME=NUMBER"):
         Settings.from_environ({"TENSORLET_ALIAS_SERIALS": text})
+
+
+@pytest.fixture(scope="module")
+def past(keys):
+    """Every object that was ever in the bucket of two models, as (key, content) in the order of their writing."""
+
+    class Remembering(Store):
+        def put(self, key, data):
+            written.append((key, data.read_bytes() if isinstance(data, Path) else bytes(data)))
+            return super().put(key, data)
+
+        def create(self, key, data):
+            written.append((key, bytes(data)))
+            return super().create(key, data)
+
+        def replace(self, key, data, etag):
+            written.append((key, bytes(data)))
+            return super().replace(key, data, etag)
+
+    written: list[tuple[str, bytes]] = []
+    store = Remembering(MemoryStore(), "memory://registry")
+    for name, number in (("half", 1), ("other", 5), ("half", 2), ("half", 3)):
+        version = publish(store, name, number, keys.signer)
+        set_alias(store, name, "live", version, signer=keys.signer)
+    set_alias(store, "half", "live", 2, signer=keys.signer)
+    return written
+
+
+@given(data=st.data())
+def test_no_writing_of_old_deleting_or_mixing_changes_an_answer(past, keys, data):
+    """The law of it all: whoever has all that was ever in the bucket, and no key, leaves the right answer or none."""
+    store = Store(MemoryStore(), "memory://registry")
+    for key, content in past:
+        store.put(key, content)
+    serial = Registry([store], keys.trust).aliases("half").serial
+    names = sorted({key for key, _ in past})
+    for _ in range(data.draw(st.integers(1, 6))):
+        target = data.draw(st.sampled_from(names))
+        kind = data.draw(st.sampled_from(["delete", "copy", "flip"]))
+        if kind == "delete":
+            store.delete(target)
+            continue
+        content = data.draw(st.sampled_from(past))[1]
+        if kind == "flip" and content:
+            place = data.draw(st.integers(0, len(content) - 1))
+            content = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        store.put(target, content)
+    app = make_app(store, keys, TENSORLET_ALIAS_SERIALS=f"half={serial}")
+
+    for path, expected in (("half", 3.0), ("half/versions/1", 2.0), ("half/versions/3", 4.0), ("other", 6.0)):
+        response = ask(app, f"POST /v2/models/{path}/infer", BODY)
+
+        assert response.status in (200, 404, 503), bytes(response.body)
+        if response.status == 200:
+            assert json.loads(response.body)["outputs"][0]["data"] == [expected]
