@@ -48,7 +48,7 @@ def cost_blocks(results: dict[str, list[Line]]) -> dict[str, str]:
 
 
 def speeds(header: Line, lines: Sequence[Line]) -> str:
-    """What `tensorlet cost --file` estimates by, for each format: bytes read in a second of CPU, and the share of them written."""
+    """What `tensorlet cost --file` estimates by: bytes read in a second of CPU, and the share of them written."""
     formats = {
         line["format"]: {
             "bytes_s": int(costs.bytes_per_cpu_s(line)),
@@ -118,34 +118,25 @@ def start(header: Line, lines: Sequence[Line]) -> list[str]:
 
 def warm(header: Line, lines: Sequence[Line]) -> list[str]:
     """Two tables: whole handlers, and ours by its stages."""
-    whole = [line for line in lines if "us" in line]
-    stages = [line for line in lines if "stages_us" in line]
-    model_us = {line["request"]: line["us"]["min"] for line in whole if line["name"] == "model alone"}
-    median_us = {line["request"]: line["us"]["median"] for line in whole if line["name"] == "Tensorlet"}
-    handlers = [["", "ratio to the bare handler", "µs", "µs, quietest", "beyond the model"]]
-    handlers += [
+    head = ["", "ratio to the bare handler", "CPU µs", "quietest", "beyond the model"]
+    handlers = [
         [
             f"{line['request']}: {bold(line['name'])}",
-            spread(line["ratio_to_bare"]),
+            spread(line["ratio"]["us"]),
             spread(line["us"], 0),
-            f"{line['us']['min']:.0f}",
-            f"{line['us']['min'] - model_us[line['request']]:.0f}",
+            f"{line['us']['min']:,.0f}",
+            f"{line['over_us']['median']:,.0f}" if "over_us" in line else "",
         ]
-        for line in whole
+        for line in lines
+        if "us" in line
     ]
-    ours = [["Tensorlet, µs", *STAGES, "around them"]]
-    ours += [
-        [
-            line["request"],
-            *(f"{line['stages_us'][stage]:.0f}" for stage in STAGES),
-            f"{median_us[line['request']] - sum(line['stages_us'].values()):.0f}",
-        ]
-        for line in stages
+    stages = [
+        [line["request"], *(f"{share:.0%}" for share in line["stages"].values())]
+        for line in lines
+        if "stages" in line
     ]
-    return [markdown(handlers), "", markdown(ours), "", provenance(header)]
-
-
-STAGES = ("decode", "infer", "encode")
+    ours = markdown([["of Tensorlet's time", "decode", "infer", "encode", "around them"], *stages])
+    return [markdown([head, *handlers]), "", ours, "", provenance(header)]
 
 
 def server(header: Line, lines: Sequence[Line]) -> list[str]:

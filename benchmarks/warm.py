@@ -18,11 +18,11 @@ REQUESTS = {  # name -> payload
     "32x784 JSON": payloads.v2_json(32),
     "256x784 binary": payloads.v2_binary(256),
 }
-REFERENCE = "model alone"
+REFERENCE = "bare handler"
 
 
 def main(rounds: int) -> None:
-    """Measure, and write results/warm.jsonl: one line for each handler and request, `us` per call."""
+    """Measure, and write results/warm.jsonl: one line for each handler and request."""
     models.make_models()
     bin_folder = environment("function")
     job = CACHE / "warm.json"
@@ -52,14 +52,9 @@ def main(rounds: int) -> None:
         )
     lines = []
     for request, runs in json.loads(found.stdout).items():
-        summaries = compare(runs["handlers"], REFERENCE)
-        bare = compare(runs["handlers"], "bare handler")
-        for name, line in summaries.items():
-            # A slice is so short that one interruption spoils it: the quietest slices are the steadiest measure.
-            quietest = round(line["us"]["min"] / summaries["bare handler"]["us"]["min"], 3)
-            to_bare = {"ratio_to_bare": bare[name]["ratio"]["us"] | {"quietest": quietest}}
+        for name, line in compare(runs["handlers"], REFERENCE).items():
             about = {"request": request, "name": name, "body_bytes": len(REQUESTS[request].body)}
-            lines.append({**about, **line, **to_bare})
-        lines.append({"request": request, "name": "Tensorlet by stage", "stages_us": runs["stages_us"]})
+            lines.append({**about, **line})
+        lines.append({"request": request, "name": "Tensorlet by stage", "stages": runs["stages"]})
     header = {"python": python_version(bin_folder), "packages": packages(bin_folder), "rounds": rounds}
     write("warm", header, lines)

@@ -1,7 +1,8 @@
 """In the function's own environment: `python warm_worker.py EVENTS.json ROUNDS` prints microseconds per call as JSON.
 
-{request: {"handlers": {name: [{"us", "over_us"} of each round]}, "stages_us": {stage: microseconds}}}; `over_us` is
-what the handler takes beyond the bare model run of the same round.
+{request: {"handlers": {name: [{"us", "over_us"} of each round]}, "stages": {stage: share of the time}}}; `us` is CPU
+time of the thread that answers, so that whatever else the machine does is not counted, and `over_us` what of it goes
+beyond the bare model run of the same round.
 """
 
 import json
@@ -11,14 +12,17 @@ import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from importlib import import_module
-from time import perf_counter
-from typing import Any
+from time import perf_counter, sleep, thread_time
+from typing import Any, NamedTuple
 
 import numpy as np
 
 SLICE_S = 0.02
+SETTLE_S = 0.005  # a runtime's threads that still spin belong to the variant before
+OURS = "Tensorlet"
+STAGES = {"input_ns": "decode", "infer_ns": "infer", "output_ns": "encode"}  # as our statistics count them
 HANDLERS = {
-    "Tensorlet": "app",
+    OURS: "app",
     "bare handler": "bare",
     "tutorial": "tutorial",
     "FastAPI + Mangum": "mangum_app",
@@ -52,13 +56,17 @@ def measure(handlers: dict[str, Any], event: dict[str, Any], rounds: int) -> dic
         if reply["statusCode"] != 200:
             sys.exit(f"{name}: {json.dumps(reply)[:1000]}")
     calls[MODEL] = model_run(event)
-    loops = {name: max(1, int(SLICE_S / seconds(call, 5))) for name, call in calls.items()}
+    loops = {name: max(1, int(SLICE_S / seconds(call, 5).cpu)) for name, call in calls.items()}
     before, taken = statistics(), {name: [] for name in calls}
+    ours_ns = 0.0
     order = list(calls)
     for _ in range(rounds):
         random.shuffle(order)
         for name in order:
-            taken[name].append(seconds(calls[name], loops[name]) * 1e6)
+            sleep(SETTLE_S)
+            each = seconds(calls[name], loops[name])
+            taken[name].append(each.cpu * 1e6)
+            ours_ns += each.wall * loops[name] * 1e9 if name == OURS else 0
     return {
         "handlers": {
             name: [
@@ -67,7 +75,7 @@ def measure(handlers: dict[str, Any], event: dict[str, Any], rounds: int) -> dic
             ]
             for name, own in taken.items()
         },
-        "stages_us": stages(before, statistics()),
+        "stages": stages(before, statistics(), ours_ns),
     }
 
 
@@ -91,25 +99,28 @@ def rows_of(event: dict[str, Any]) -> int:
 def statistics() -> dict[str, int]:
     """Our own counters: what each stage of all requests so far has taken."""
     found = import_module("app").service.statistics("mlp", 1)
-    names = ("executions", "input_ns", "infer_ns", "output_ns")
-    return {name: getattr(found, name) for name in names}
+    return {name: getattr(found, name) for name in STAGES}
 
 
-def stages(before: dict[str, int], after: dict[str, int]) -> dict[str, float]:
-    """Means over all calls between the two."""
-    spent = {name: after[name] - before[name] for name in after}
-    calls = spent.pop("executions") * 1e3
-    names = {"input_ns": "decode", "infer_ns": "infer", "output_ns": "encode"}
-    return {names[name]: round(ns / calls, 2) for name, ns in spent.items()}
+def stages(before: dict[str, int], after: dict[str, int], whole_ns: float) -> dict[str, float]:
+    """Shares of `whole_ns`, which all calls between the two took."""
+    shares = {stage: (after[name] - before[name]) / whole_ns for name, stage in STAGES.items()}
+    return {name: round(share, 3) for name, share in (shares | {"around": 1 - sum(shares.values())}).items()}
 
 
-def seconds(call: Callable[[], Any], loops: int) -> float:
-    """Of one call."""
+class Each(NamedTuple):
+    """Seconds of one call: on the clock, and of CPU in this thread."""
+
+    wall: float
+    cpu: float
+
+
+def seconds(call: Callable[[], Any], loops: int) -> Each:
     with quiet():
-        start = perf_counter()
+        start, cpu = perf_counter(), thread_time()
         for _ in range(loops):
             call()
-        return (perf_counter() - start) / loops
+        return Each((perf_counter() - start) / loops, (thread_time() - cpu) / loops)
 
 
 @contextmanager
