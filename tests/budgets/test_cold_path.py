@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorlet.registry.registry import Registry
 from tensorlet.registry.store import open_store
 from tensorlet.registry.writer import publish_version, set_alias, sign_version
 from tensorlet.runtimes import load_session
@@ -157,7 +158,7 @@ def test_where_keys_are_set_only_what_judges_signatures_is_imported_as_well(tmp_
     registry = f"file://{tmp_path}/registry"
     publish(registry, "onnx", linear(), tmp_path)
     store = open_store(registry)
-    sign_version(store, "onnx", 1, keys.signer)
+    sign_version(Registry([store]).release("onnx", 1), keys.signer)
     set_alias(store, "onnx", "live", 1, signer=keys.signer)
     tensor = {"name": "image", "shape": [1, 4], "data": [1, 2, 3, 4]}
 

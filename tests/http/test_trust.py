@@ -86,7 +86,7 @@ def edit(store, key: str, change) -> None:
 def signed_by_another(store) -> None:
     with TemporaryDirectory() as folder:
         store.delete(f"half/2/{SIGNATURE}")
-        sign_version(store, "half", 2, make_keys(Path(folder)).signer)
+        sign_version(Registry([store]).release("half", 2), make_keys(Path(folder)).signer)
 
 
 def key_id_of_the_trusted(store) -> None:
@@ -322,6 +322,14 @@ def test_the_setting_reaches_the_registry(registry, keys, tmp_path):
 
     with pytest.raises(errors.Unsigned):
         service.model("half", "1")
+
+
+@pytest.mark.parametrize("text", [",", "/nowhere/key.pub", "AAAA"])
+def test_a_key_that_is_none_stops_the_function_at_its_start(tmp_path, text):
+    environ = {"TENSORLET_REGISTRY": f"file://{tmp_path}", "TENSORLET_TRUSTED_KEYS": text}
+
+    with pytest.raises(errors.InvalidSetting, match=r"TENSORLET_TRUSTED_KEYS: .*expected"):
+        ModelService.from_settings(Settings.from_environ(environ))
 
 
 @pytest.mark.parametrize("text", ["half", "half=", "=1", "half=-1", "half=1.5", "half=1e3"])

@@ -17,8 +17,7 @@ def run(arguments: Namespace) -> int:
         for alias, weights in sign_aliases(store, name, signer).weights.items():
             print(f"{name}@{alias} → {describe(weights)}")
     else:
-        registry = Registry([store])
-        version = registry.choose(name, selector, registry.aliases(name))
-        sign_version(store, name, version, signer)
-        print(f"{name}/{version}")
+        release = Registry([store]).resolve(name, selector)
+        sign_version(release, signer)
+        print(release.name)
     return 0

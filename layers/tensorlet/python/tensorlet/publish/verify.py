@@ -34,15 +34,13 @@ class Check(NamedTuple):
     detail: str
 
 
-def verify(registry: Registry, model: str, version: int, trust: Trust | None) -> list[Check]:
+def verify(registry: Registry, release: Release, trust: Trust | None) -> list[Check]:
     """Check one version; with `trust` also its signature, and that of the model's aliases.
 
     Raises:
-        ModelNotFound, VersionNotFound.
-        ArtifactRefused: its manifest is none, so that there is nothing to go by.
+        ArtifactRefused: its manifest lists what is no file, so that there is nothing to go by.
     """
-    release = registry.release(model, version)
-    checks = [_aliases(registry, model, trust), _signature(release, trust)]
+    checks = [_aliases(registry, release.manifest.model, trust), _signature(release, trust)]
     with TemporaryDirectory(prefix="tensorlet-verify-") as folder:
         files = release.manifest.listed()
         digests = {file.path: _digest(release, file, Path(folder)) for file in files}

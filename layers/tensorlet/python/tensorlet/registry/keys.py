@@ -65,7 +65,7 @@ def parse_keys(text: str) -> tuple[PublicKey, ...]:
         key for entry in filter(None, (part.strip() for part in text.split(","))) for key in _entry(entry)
     ]
     if not keys:
-        raise InvalidSetting("TENSORLET_TRUSTED_KEYS: expected one or more public keys, got none")
+        raise InvalidSetting("expected one or more public keys, got none")
     return tuple(keys)
 
 

@@ -121,15 +121,6 @@ class Manifest(NamedTuple):
         served = [file for artifact in self.artifacts for file in artifact.files]
         return tuple(dict.fromkeys([*served, *others]))
 
-    def listed(self) -> tuple[ArtifactFile, ...]:
-        """Every file of the version but the manifest and its signature, each once. Raises ArtifactRefused."""
-        try:
-            others = [parse_file(file) for file in self.document.get("files", [])]
-        except (KeyError, OverflowError, TypeError, ValueError) as error:
-            raise ArtifactRefused(f"{self.name}: manifest is not valid: {error}") from error
-        served = [file for artifact in self.artifacts for file in artifact.files]
-        return tuple(dict.fromkeys([*served, *others]))
-
     def precisions(self) -> list[str]:
         """The precisions there are to choose from, each once, in the order of the artifacts."""
         return list(

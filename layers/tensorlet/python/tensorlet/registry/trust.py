@@ -12,7 +12,8 @@ from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tensorlet.errors import InvalidSignature, Replayed
+from tensorlet.errors import InvalidSetting, InvalidSignature, Replayed
+from tensorlet.registry import libcrypto
 from tensorlet.registry.attestation import (
     ALIASES_PREDICATE,
     MANIFEST_PREDICATE,
@@ -35,8 +36,12 @@ class Trust(NamedTuple):
 
     @classmethod
     def from_settings(cls, trusted_keys: str, alias_serials: Sequence[tuple[str, int]] = ()) -> "Trust":
-        """Raises InvalidSetting for what is no key."""
-        return cls(parse_keys(trusted_keys), dict(alias_serials))
+        """Raises InvalidSetting for what is no key, and where nothing here could verify a signature."""
+        try:
+            libcrypto.load()
+            return cls(parse_keys(trusted_keys), dict(alias_serials))
+        except InvalidSetting as error:
+            raise InvalidSetting(f"TENSORLET_TRUSTED_KEYS: {error}") from None
 
     def check_manifest(self, model: str, version: int, manifest: bytes, signature: bytes | None) -> PublicKey:
         """The key that signed a manifest; `signature` is the content of `manifest.sig`, None where there is none.

@@ -32,6 +32,7 @@ from tensorlet.registry.registry import (
     VERSION_NUMBER,
     Aliases,
     Registry,
+    Release,
     has_manifest,
     parse_aliases,
     read_document,
@@ -59,12 +60,14 @@ def publish_version(
     document: Mapping[str, Any],
     files: Mapping[str, Path],
     signer: Signer | None = None,
+    complete: Callable[[Mapping[str, Any]], Mapping[str, Path]] | None = None,
 ) -> int:
     """Publish `files` (path in the version -> local file) under the next free version of `model`; returns it.
 
     `document` is the manifest without schema_version, model, version and created; the `files` of its artifacts
     need only their `path`: sizes and digests are taken from `files`, and those of no artifact are listed beside
-    the artifacts. With a `signer` the version is signed before it exists.
+    the artifacts. With a `signer` the version is signed before it exists. `complete(manifest)` gives more files,
+    which tell of the manifest as it stands without them.
 
     Raises:
         InvalidRequest: a name outside the registry's grammar, or a document that is not a manifest.
@@ -80,6 +83,9 @@ def publish_version(
         "version": version,
         "created": now(),
         **document,
+    }
+    files = {**files, **(complete(manifest) if complete else {})}
+    manifest |= {
         "files": [describe_file(path, source) for path, source in files.items() if path not in served],
     }
     Manifest.from_json(manifest)
@@ -98,19 +104,17 @@ def publish_version(
     return version
 
 
-def sign_version(store: Store, model: str, version: int, signer: Signer) -> None:
+def sign_version(release: Release, signer: Signer) -> None:
     """Sign a version that exists; other keys that signed it keep their signatures.
 
     Raises:
-        ModelNotFound, VersionNotFound.
-        ArtifactRefused: its manifest is none.
-        Conflict: the signature beside it is that of something else, or somebody else signed meanwhile.
+        ArtifactRefused: what lies beside it is no signature.
+        Conflict: it is the signature of something else, or somebody else signed meanwhile.
     """
-    Registry([store]).release(model, version)
-    key = f"{model}/{version}/{SIGNATURE}"
-    envelope = attest(
-        manifest_subject(model, version, read_document(store, f"{model}/{version}/{MANIFEST}")), [signer]
-    )
+    store, manifest = release.store, release.manifest
+    key = f"{release.name}/{SIGNATURE}"
+    data = read_document(store, f"{release.name}/{MANIFEST}")
+    envelope = attest(manifest_subject(manifest.model, manifest.version, data), [signer])
     try:
         stored = store.get(key, DOCUMENT_BYTES)
     except ObjectNotFound:
