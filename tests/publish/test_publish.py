@@ -99,6 +99,7 @@ def test_the_python_for_conversions_is_the_one_that_is_named(name):
     assert convert_python({name: "/opt/python"}) == "/opt/python"
 
 
+@pytest.mark.slow
 def test_an_onnx_file_is_published_as_it_is(tmp_path, registry):
     source = tmp_path / "linear.onnx"
     source.write_bytes(models.linear())
@@ -109,6 +110,7 @@ def test_an_onnx_file_is_published_as_it_is(tmp_path, registry):
     assert released(registry, "linear").signature.inputs == (TensorSpec("image", "FP32", (-1, 4)),)
 
 
+@pytest.mark.slow
 def test_weights_beside_an_onnx_file_are_taken_into_it(tmp_path, registry):
     source = tmp_path / "linear.onnx"
     model = onnx.load_from_string(models.linear())

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from tensorlet.errors import ArtifactRefused, ConversionFailed, InferenceFailed, PublishError, UntrustedSource
+from tensorlet.publish.card import card_maker
 from tensorlet.publish.confine import network_open
 from tensorlet.publish.convert import DESCRIBE, run_steps
 from tensorlet.publish.converters.job import DESCRIPTION_FILE, GIVEN_INPUTS, SIGNATURES_FILE, Job
@@ -71,6 +72,7 @@ def publish(
     details: Mapping[str, Any] | None = None,
     golden: Arrays | None = None,
     keep: Path | None = None,
+    attachments: Mapping[str, Path] | None = None,
     signer: Signer | None = None,
     code: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -145,10 +147,11 @@ def publish(
             },
         )
         files |= _saved_model_files(source, form, Path(folder))
-        files[FILE] = description.golden_file
+        files |= {FILE: description.golden_file, **(attachments or {})}
         files |= _add_gradient(made, Path(folder), description, document, report)
         store = open_store(registry)
-        version = publish_version(store, name, document, files, signer)
+        complete = card_maker(document, files, Path(folder), report)
+        version = publish_version(store, name, document, files, signer, complete)
     for alias in aliases:
         set_alias(store, name, alias, version, signer=signer)
     return version

@@ -68,7 +68,7 @@ def axis(label: str, values: Sequence[float], low: float | None = None, high: fl
 
 
 def line_chart(
-    series: Mapping[str, Sequence[float]], label: str, x_label: str, width: int = 380, height: int = 240
+    series: Mapping[str, Sequence[float]], label: str, x_label: str, width: int = 300, height: int = 260
 ) -> str:
     """Values at 1, 2, 3, ... for each name, with a legend."""
     values = [value for points in series.values() for value in points]

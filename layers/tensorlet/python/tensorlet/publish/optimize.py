@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from tensorlet.errors import ArtifactRefused, InvalidRequest, PublishError
+from tensorlet.publish.card import card_maker
 from tensorlet.publish.convert import run_steps
 from tensorlet.publish.converters.job import Job
 from tensorlet.publish.evaluation import FILE as EVALUATION_FILE
@@ -110,7 +111,8 @@ def optimize(
             raise PublishError(f"{release.name}: no variant is left ({reasons}); nothing was published")
         document = manifest(release, [variant for variant in judged if not variant.reason])
         files |= {variant.path.name: variant.path for variant in kept}
-        version = publish_version(store, name, document, files, signer)
+        complete = card_maker(document, files, work, report)
+        version = publish_version(store, name, document, files, signer, complete)
     for alias in aliases:
         set_alias(store, name, alias, version, signer=signer)
     return version
