@@ -30,7 +30,26 @@ def evaluate(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int6
             for i in range(classes)
         ],
         "confusion": confusion.tolist(),
+        "calibration": calibration(probabilities, labels),
     }
+
+
+def calibration(
+    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], bins: int = 10
+) -> list[dict[str, float]]:
+    """How sure the answers are and how often they are right, for rows of like confidence; empty bins are left out."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    number = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        {
+            "confidence": float(confidence[number == i].mean()),
+            "accuracy": float(right[number == i].mean()),
+            "rows": int((number == i).sum()),
+        }
+        for i in range(bins)
+        if (number == i).any()
+    ]
 
 
 def curve_point(training_loss: float, validation: dict[str, Any]) -> dict[str, float]:

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tensorlet.cli.arguments import ModelReference, parse_model_reference
 from tensorlet.cli.registries import WORKING_FOLDER, writable_uri
+from tensorlet.errors import InvalidRequest
+from tensorlet.publish.optimize import TARGETS
 
 ARCHITECTURES = {
     "mlp": "784-128-10, two dense layers",
@@ -44,6 +47,9 @@ class Knobs(NamedTuple):
     registry: str
     aliases: tuple[str, ...]
     output: Path
+    variants: tuple[str, ...] = ()
+    prune: float = 0.0  # share of the weights
+    distill_from: ModelReference | None = None
 
     def recorded(self) -> dict[str, str | int | float]:
         """The knobs that decide the result, for the manifest."""
@@ -54,6 +60,8 @@ class Knobs(NamedTuple):
             "batch_size": self.batch_size,
             "lr": self.lr,
             "seed": self.seed,
+            **({"prune": self.prune} if self.prune else {}),
+            **({"distill_from": str(self.distill_from)} if self.distill_from else {}),
         }
 
 
@@ -78,6 +86,16 @@ def parse_knobs(framework: str, description: str, arguments: Sequence[str] | Non
     parser.add_argument("--registry", help="URI (default: $TENSORLET_REGISTRY, else ./.tensorlet/registry)")
     parser.add_argument("--alias", action="append", default=[], help="point this alias to the new version")
     parser.add_argument("--output", type=Path, help="folder for native saves and exports")
+    parser.add_argument(
+        "--variants", type=_variants, default=(), metavar="TARGET,...",
+        help=f"also publish a version with these, measured: {', '.join(TARGETS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prune", type=_share, default=0.0, metavar="SHARE", help="set this share of the weights to zero"
+    )
+    parser.add_argument(
+        "--distill-from", type=_model, metavar="NAME[@VERSION]", help="learn from this published model too"
+    )
     given = parser.parse_args(arguments)
 
     schedule = SCHEDULES[given.dataset if given.dataset in DATASETS else "mnist", given.arch]
@@ -93,6 +111,9 @@ def parse_knobs(framework: str, description: str, arguments: Sequence[str] | Non
         name=name,
         registry=writable_uri(given),
         aliases=tuple(given.alias),
+        variants=given.variants,
+        prune=given.prune,
+        distill_from=given.distill_from,
         output=given.output or Path(WORKING_FOLDER, "training", f"{name}-{given.arch}-{framework}"),
     )
 
@@ -105,6 +126,27 @@ def _dataset(text: str) -> str:
     if text not in DATASETS and not (text.endswith(".npz") and Path(text).is_file()):
         raise argparse.ArgumentTypeError(f"expected digits, mnist or an existing .npz file, got {text!r}")
     return text
+
+
+def _variants(text: str) -> tuple[str, ...]:
+    targets = tuple(text.split(","))
+    if unknown := set(targets) - set(TARGETS):
+        raise argparse.ArgumentTypeError(f"expected {', '.join(TARGETS)}, got {', '.join(sorted(unknown))}")
+    return targets
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text}")
+    return share
+
+
+def _model(text: str) -> ModelReference:
+    try:
+        return parse_model_reference(text)
+    except InvalidRequest as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(number: type[int] | type[float]):  # type: ignore[no-untyped-def]
