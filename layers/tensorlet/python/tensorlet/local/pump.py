@@ -10,6 +10,7 @@ Sources: AWS Lambda developer guide, "Using Lambda with Amazon SQS"; Amazon S3 u
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus, unquote_plus
 
@@ -51,7 +52,10 @@ def pump(queue: Queue, handler: Handler, wait_s: int = 0) -> Pumped:
     failed = failed_messages(reply, [record["messageId"] for record in records])
     done = [record for record in records if record["messageId"] not in failed]
     for record in done:
-        queue.sqs.delete_message(QueueUrl=queue.url, ReceiptHandle=record["receiptHandle"])
+        with suppress(
+            queue.sqs.exceptions.ReceiptHandleIsInvalid
+        ):  # it took too long, and is delivered again
+            queue.sqs.delete_message(QueueUrl=queue.url, ReceiptHandle=record["receiptHandle"])
     return Pumped(len(records), len(done), len(failed))
 
 
@@ -132,10 +136,17 @@ def real_record(s3: Any, record: dict[str, Any], message: Mapping[str, Any]) -> 
 def version_of(s3: Any, bucket: str, key: str, etag: str) -> str | None:
     """The newest version of the object with this ETag; None in a bucket without versions, or none any more."""
     try:
+        newest = s3.head_object(Bucket=bucket, Key=key)
+        if "VersionId" not in newest or newest["ETag"].strip('"') == etag:
+            version: str | None = newest.get("VersionId")
+            return version
+    except s3.exceptions.ClientError:
+        pass  # it was removed; its versions may still be there
+    try:
         listing = s3.list_object_versions(Bucket=bucket, Prefix=key)
     except s3.exceptions.NoSuchBucket:
         return None
-    for version in listing.get("Versions", []):
-        if version["Key"] == key and version["ETag"].strip('"') == etag and version["VersionId"] != "null":
-            return str(version["VersionId"])
+    for older in listing.get("Versions", []):
+        if older["Key"] == key and older["ETag"].strip('"') == etag and older["VersionId"] != "null":
+            return str(older["VersionId"])
     return None
