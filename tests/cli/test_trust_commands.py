@@ -254,6 +254,16 @@ def test_batch_predicts_with_signed_models_only_where_keys_are_set(
     assert "it is not signed" in outcome.err
 
 
+def test_nothing_is_published_under_an_alias_that_could_not_follow(tensorlet, folder, published):
+    model = published.parent / "digits.onnx"
+
+    outcome = tensorlet("publish", model, "--name", "digits", "--alias", "live")
+
+    assert outcome.status == 1
+    assert "--sign KEY" in outcome.err
+    assert not (folder.parent / "2").exists()
+
+
 def test_nothing_is_converted_for_a_key_that_does_not_sign(tensorlet, registry, tmp_path):
     outcome = tensorlet("publish", tmp_path / "absent.onnx", "--name", "x", "--sign", tmp_path / "absent.pem")
 

@@ -27,9 +27,9 @@ from tensorlet.publish.roles import find_roles
 from tensorlet.publish.sources import ONNX, SourceFormat, detect_source, digest_source, find_architecture
 from tensorlet.publish.trial import Request, Trial, try_artifact
 from tensorlet.registry.attestation import Signer
-from tensorlet.registry.registry import ALIAS_NAME, MODEL_NAME
+from tensorlet.registry.registry import MODEL_NAME
 from tensorlet.registry.store import open_store
-from tensorlet.registry.writer import check_name, publish_version, set_alias
+from tensorlet.registry.writer import check_aliases, check_name, publish_version, set_alias
 from tensorlet.signature import Signature, TensorSpec
 
 
@@ -94,8 +94,7 @@ def publish(
         InvalidRequest: a name or alias outside the grammar.
     """
     check_name(name, MODEL_NAME, "model name")
-    for alias in aliases:
-        check_name(alias, ALIAS_NAME, "alias")
+    check_aliases(registry, name, aliases, signer)
     form = detect_source(source)
     if form.is_program and not trust_source:
         raise UntrustedSource(

@@ -23,10 +23,10 @@ from tensorlet.publish.golden import Arrays, load_golden, save_arrays
 from tensorlet.publish.measure import Quality, Subject, answers, is_classifier, judge, latencies
 from tensorlet.registry.attestation import Signer
 from tensorlet.registry.manifest import MANIFEST, Artifact, Manifest
-from tensorlet.registry.registry import ALIAS_NAME, Registry, Release
+from tensorlet.registry.registry import Registry, Release
 from tensorlet.registry.store import open_store
 from tensorlet.registry.trust import Trust
-from tensorlet.registry.writer import check_name, publish_version, set_alias
+from tensorlet.registry.writer import check_aliases, publish_version, set_alias
 
 # Target -> the precision that a request asks for. Of two with one precision that are good enough, the smaller stays.
 TARGETS = {"fp16": "fp16", "int8-dynamic": "int8", "int8-static": "int8"}
@@ -83,8 +83,7 @@ def optimize(
         InvalidRequest: targets, names or files of rows that cannot be used.
         PublishError: no variant is left; nothing was published.
     """
-    for alias in aliases:
-        check_name(alias, ALIAS_NAME, "alias")
+    check_aliases(registry, name, aliases, signer)
     if unknown := [target for target in targets if target not in TARGETS]:
         raise InvalidRequest(f"target: expected {', '.join(TARGETS)}, got {', '.join(unknown)}")
     store = open_store(registry)

@@ -7,7 +7,7 @@ publishers never share a number: claim the next number (create-only `.claim`), w
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
@@ -38,7 +38,7 @@ from tensorlet.registry.registry import (
     read_document,
 )
 from tensorlet.registry.rollout import Weights, earlier, with_weight
-from tensorlet.registry.store import Store
+from tensorlet.registry.store import Store, open_store
 from tensorlet.registry.trust import (
     SIGNED,
     Trust,
@@ -123,7 +123,7 @@ def sign_version(release: Release, signer: Signer) -> None:
     before = parse_envelope(key, bytes(stored.data))
     if before["payload"] != envelope["payload"]:
         raise Conflict(f"{key} is the signature of something else; look at both, and delete it to sign anew")
-    others = [entry for entry in before["signatures"] if entry["keyid"] != signer.key.id]
+    others = [entry for entry in before["signatures"] if entry.get("keyid") != signer.key.id]
     store.replace(key, _encoded({**envelope, "signatures": [*others, *envelope["signatures"]]}), stored.etag)
 
 
@@ -223,6 +223,18 @@ def configure_alias(
     _change_aliases(store, model, alias, configure, signer)
 
 
+def check_aliases(registry: str, model: str, aliases: Sequence[str], signer: Signer | None) -> None:
+    """Refuse aliases that could not be pointed at a new version: before the work of making it, not after.
+
+    Raises:
+        InvalidRequest: one outside the grammar, or signed aliases and no `signer` whose key signed them.
+    """
+    for alias in aliases:
+        check_name(alias, ALIAS_NAME, "alias")
+    if aliases:
+        _serial_before(model, _read_aliases(open_store(registry), model), signer)
+
+
 def check_name(name: str, grammar: Any, what: str) -> None:
     """Raises InvalidRequest naming the grammar."""
     if not grammar.fullmatch(name):
@@ -269,12 +281,10 @@ def _change_aliases(
     """Make the change that `change` says of the aliases as they are; returns what the alias points at now."""
     key = f"{model}/{ALIASES}"
     for _ in range(ATTEMPTS):
-        try:
-            current = parse_aliases(store.get(key))
-        except ObjectNotFound:
-            current = NO_ALIASES
+        current = _read_aliases(store, model)
         entry = change(current)
-        data = _encoded(_signed(model, current, _changed(current, alias, entry), signer))
+        document, serial = _changed(current, alias, entry), _serial_before(model, current, signer)
+        data = _encoded(sign_document(model, document, _next_serial(serial), signer) if signer else document)
         try:
             store.replace(key, data, current.etag) if current.etag else store.create(key, data)
             return dict(entry["to"])
@@ -283,25 +293,32 @@ def _change_aliases(
     raise Conflict(f"{key} kept changing in {ATTEMPTS} attempts")
 
 
-def _signed(model: str, before: Aliases, document: dict[str, Any], signer: Signer | None) -> dict[str, Any]:
-    """The alias file with its signature, if it has one.
+def _read_aliases(store: Store, model: str) -> Aliases:
+    try:
+        return parse_aliases(store.get(f"{model}/{ALIASES}", DOCUMENT_BYTES))
+    except ObjectNotFound:
+        return NO_ALIASES
+
+
+def _serial_before(model: str, aliases: Aliases, signer: Signer | None) -> int:
+    """The serial number of the aliases that are about to be changed, 0 where nothing is signed.
 
     Whoever signs a change signs all aliases, so the others must be signed by the same key already: else somebody
     without it could have written them, and would have them signed now.
+
+    Raises:
+        InvalidRequest: signed aliases, and no `signer` whose key signed them.
     """
-    if signer is None:
-        if SIGNED in before.document:
-            raise InvalidRequest(f"the aliases of {model!r} are signed: sign the change, too (--sign KEY)")
-        return document
-    serial = 0
-    if before.etag:
-        try:
-            serial = Trust((signer.key,), {}).check_aliases(model, before.document, 0)
-        except Untrusted as error:
-            raise InvalidRequest(
-                f"{error}; `tensorlet sign {model} --aliases` signs them as they are, once you have looked at them"
-            ) from error
-    return sign_document(model, document, _next_serial(serial), signer)
+    if signer is None and SIGNED in aliases.document:
+        raise InvalidRequest(f"the aliases of {model!r} are signed: sign the change, too (--sign KEY)")
+    if signer is None or not aliases.etag:
+        return 0
+    try:
+        return Trust((signer.key,), {}).check_aliases(model, aliases.document, 0)
+    except Untrusted as error:
+        raise InvalidRequest(
+            f"{error}; `tensorlet sign {model} --aliases` signs them as they are, once you have looked at them"
+        ) from error
 
 
 def _next_serial(serial: int) -> int:
