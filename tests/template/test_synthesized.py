@@ -112,6 +112,119 @@ def test_snapstart_is_what_its_parameter_says(snapstart, applies):
     assert "SnapStart" not in resources["BatchFunction"]["Properties"]  # nobody waits for it
 
 
+@pytest.mark.parametrize(
+    ("auth", "scheme"), [("IAM", "AWS_IAM"), ("JWT", "jwt"), ("API_KEY", "api_key"), ("NONE", None)]
+)
+def test_the_api_asks_for_what_api_auth_says(auth, scheme):
+    body = synthesize(**(JWT if auth == "JWT" else {"ApiAuth": auth}))["HttpApi"]["Properties"]["Body"]
+    (operation,) = body["paths"]["$default"].values()
+
+    assert operation["security"] == ([{scheme: []}] if scheme else [])
+    if scheme:
+        assert list(body["components"]["securitySchemes"]) == [scheme]
+
+
+def test_every_request_with_an_api_key_is_asked_about():
+    """A cached answer would let a key through at any rate, and after it was removed."""
+    resources = synthesize(ApiAuth="API_KEY")
+    body = resources["HttpApi"]["Properties"]["Body"]
+    authorizer = body["components"]["securitySchemes"]["api_key"]["x-amazon-apigateway-authorizer"]
+
+    assert authorizer["authorizerResultTtlInSeconds"] == 0
+    assert "identitySource" not in authorizer  # either header may carry it
+    assert authorizer["authorizerUri"].endswith(":AuthorizeFunction/invocations")
+    assert "/authorizers/*" in resources["AuthorizePermission"]["Properties"]["SourceArn"]
+
+
+def test_a_gradual_release_is_checked_first_and_taken_back_by_alarms():
+    resources = synthesize(CodeRelease="Canary10Percent5Minutes")
+    update = resources["PredictFunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+    group = resources["PredictFunctionDeploymentGroup"]["Properties"]
+    alarm = resources["NewVersionErrorsAlarm"]["Properties"]
+
+    assert update["BeforeAllowTrafficHook"] == "PretrafficFunction"
+    assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
+    assert {"Name": "NewVersionErrorsAlarm"} in group["AlarmConfiguration"]["Alarms"]
+    assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+    assert {d["Name"] for d in alarm["Dimensions"]} == {"FunctionName", "Resource", "ExecutedVersion"}
+
+
+def test_codedeploy_may_call_the_hook():
+    """Its managed policy, AWSCodeDeployRoleForLambda, names functions that begin so."""
+    function = synthesize(CodeRelease="Canary10Percent5Minutes")["PretrafficFunction"]["Properties"]
+    assert function["FunctionName"].startswith("CodeDeployHook_")
+
+
+def test_at_once_means_without_codedeploy():
+    resources = synthesize()
+    assert "UpdatePolicy" not in resources["PredictFunctionAliaslive"]
+    assert not [name for name, found in resources.items() if "CodeDeploy" in found["Type"]]
+
+
+KEY = "arn:aws:kms:eu-central-1:111122223333:key/1234"
+
+
+def test_a_key_of_ones_own_encrypts_everything_and_every_role_may_use_it():
+    resources = synthesize(
+        KmsKeyArn=KEY, CaptureRate="1", ApiAuth="API_KEY", CodeRelease="Canary10Percent5Minutes"
+    )
+
+    for bucket in of_type(resources, "AWS::S3::Bucket").values():
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+    assert {q["KmsMasterKeyId"] for q in of_type(resources, "AWS::SQS::Queue").values()} == {KEY}
+    assert {g["KmsKeyId"] for g in of_type(resources, "AWS::Logs::LogGroup").values()} == {KEY}
+    (statement,) = resources["KmsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == KEY
+    assert set(resources["KmsPolicy"]["Properties"]["Roles"]) == roles_of_functions(resources)
+
+
+def test_traces_are_off_unless_asked_for_and_then_every_role_may_write_them():
+    assert {f["TracingConfig"]["Mode"] for f in of_type(synthesize(), "AWS::Lambda::Function").values()} == {
+        "PassThrough"
+    }
+
+    resources = synthesize(Tracing="on", CaptureRate="1", ApiAuth="API_KEY", CodeRelease="AllAtOnce")
+    assert {f["TracingConfig"]["Mode"] for f in of_type(resources, "AWS::Lambda::Function").values()} == {
+        "Active"
+    }
+    assert set(resources["TracePolicy"]["Properties"]["Roles"]) == roles_of_functions(resources)
+
+
+def roles_of_functions(resources: dict[str, Any]) -> set[str]:
+    functions = of_type(resources, "AWS::Lambda::Function").values()
+    return {function["Role"].rpartition("/")[2] for function in functions}
+
+
+def test_each_function_has_a_role_of_its_own(resources):
+    functions = of_type(resources, "AWS::Lambda::Function")
+    assert len({function["Role"] for function in functions.values()}) == len(functions)
+
+
+def test_roles_have_no_wildcards(resources):
+    """But for the objects of a bucket under a prefix, and where a service knows no narrower resource."""
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        if name == "CodeDeployServiceRole":  # SAM's, with AWS's managed policy
+            continue
+        assert "ManagedPolicyArns" not in role
+        for policy in role["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                assert not [action for action in listed(statement["Action"]) if "*" in action]
+                for resource in listed(statement["Resource"]):
+                    assert resource != "*" or set(listed(statement["Action"])) <= NO_NARROWER, (
+                        name,
+                        resource,
+                    )
+
+
+# Source: Step Functions developer guide, "Using CloudWatch Logs to log execution history", log delivery permissions.
+NO_NARROWER = {
+    *("logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery"),
+    *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies"),
+    "logs:DescribeLogGroups",
+}
+
+
 def test_the_api_calls_the_alias_and_may(resources):
     (operation,) = resources["HttpApi"]["Properties"]["Body"]["paths"]["$default"].values()
     (alias,) = of_type(resources, "AWS::Lambda::Alias").values()
