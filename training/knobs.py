@@ -9,6 +9,8 @@ from tensorlet.cli.arguments import ModelReference, parse_model_reference
 from tensorlet.cli.registries import WORKING_FOLDER, writable_uri
 from tensorlet.errors import InvalidRequest
 from tensorlet.publish.optimize import TARGETS
+from tensorlet.registry.attestation import Signer
+from tensorlet.registry.signing import open_signer
 
 ARCHITECTURES = {
     "mlp": "784-128-10, two dense layers",
@@ -50,6 +52,7 @@ class Knobs(NamedTuple):
     variants: tuple[str, ...] = ()
     prune: float = 0.0  # share of the weights
     distill_from: ModelReference | None = None
+    signer: Signer | None = None
 
     def recorded(self) -> dict[str, str | int | float]:
         """The knobs that decide the result, for the manifest."""
@@ -85,6 +88,12 @@ def parse_knobs(framework: str, description: str, arguments: Sequence[str] | Non
     parser.add_argument("--name", help="model name in the registry (default: the dataset's)")
     parser.add_argument("--registry", help="URI (default: $TENSORLET_REGISTRY, else ./.tensorlet/registry)")
     parser.add_argument("--alias", action="append", default=[], help="point this alias to the new version")
+    parser.add_argument(
+        "--sign",
+        type=_signer,
+        metavar="KEY",
+        help="private key (PEM) or ARN of a KMS key, to sign what is published",
+    )
     parser.add_argument("--output", type=Path, help="folder for native saves and exports")
     parser.add_argument(
         "--variants", type=_variants, default=(), metavar="TARGET,...",
@@ -114,6 +123,7 @@ def parse_knobs(framework: str, description: str, arguments: Sequence[str] | Non
         variants=given.variants,
         prune=given.prune,
         distill_from=given.distill_from,
+        signer=given.sign,
         output=given.output or Path(WORKING_FOLDER, "training", f"{name}-{given.arch}-{framework}"),
     )
 
@@ -145,6 +155,14 @@ def _share(text: str) -> float:
 def _model(text: str) -> ModelReference:
     try:
         return parse_model_reference(text)
+    except InvalidRequest as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _signer(text: str) -> Signer:
+    """Opened before the training and not after."""
+    try:
+        return open_signer(text)
     except InvalidRequest as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -54,6 +54,7 @@ def publish_run(
         labels=[str(label) for label in range(data.classes)],
         golden={INPUT: images},
         keep=knobs.output,
+        signer=knobs.signer,
         code=Path(__file__).parent,
         report=say,
         attachments={EVALUATION_FILE: knobs.output / EVALUATION_FILE},
@@ -78,6 +79,7 @@ def publish_run(
             knobs.variants,
             test=knobs.output / TEST_FILE,
             aliases=knobs.aliases,
+            signer=knobs.signer,
             report=say,
         )
     pointing = "".join(f", alias {alias}" for alias in knobs.aliases)
