@@ -105,16 +105,17 @@ def differentiate(model: Any, output: str) -> Any:
         if node.op_type not in CONSTANT_OPS and graph.active.intersection(node.input):
             graph.active.update(node.output)
     graph.gradients[output] = COTANGENT
-    for node in reversed(forward):
-        if node.output[0] in graph.gradients and node.output[0] in graph.active:
-            _rule(node)(graph, node, graph.gradients[node.output[0]])
+    on_the_way = [node for node in _needed(forward, [output]) if node.output[0] in graph.active]
+    if unknown := sorted({node.op_type for node in on_the_way if not _has_rule(node)}):
+        raise Refused(f"there is no gradient for {', '.join(unknown)}")
+    for node in reversed(on_the_way):
+        if node.output[0] in graph.gradients:
+            RULES[node.op_type](graph, node, graph.gradients[node.output[0]])
     return _finished(model, graph, inputs, output)
 
 
-def _rule(node: Any) -> Rule:
-    if node.op_type not in RULES or node.domain not in ("", "ai.onnx"):
-        raise Refused(f"there is no gradient for the operator {node.op_type}")
-    return RULES[node.op_type]
+def _has_rule(node: Any) -> bool:
+    return node.op_type in RULES and node.domain in ("", "ai.onnx")
 
 
 def _finished(model: Any, graph: Graph, inputs: Sequence[Any], output: str) -> Any:
