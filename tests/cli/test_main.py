@@ -111,7 +111,7 @@ def test_help_and_models_import_no_runtime(tmp_path):
         "import sys\n"
         "from tensorlet.cli import main\n"
         "main(['models', '--registry', sys.argv[1]])\n"
-        "heavy = {'numpy', 'onnxruntime', 'ai_edge_litert', 'boto3', 'uvicorn', 'asyncio'}\n"
+        "heavy = {'numpy', 'onnxruntime', 'ai_edge_litert', 'boto3', 'httptools', 'asyncio'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
 

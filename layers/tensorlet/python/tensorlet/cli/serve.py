@@ -14,7 +14,7 @@ def run(arguments: Namespace) -> int:
         {"TENSORLET_DOCS": "on", **os.environ, "TENSORLET_REGISTRY": registry_uri(arguments)}
     )
     try:
-        import uvicorn  # noqa: F401  # an extra: the functions do without it
+        import httptools  # noqa: F401  # an extra: the functions do without it
     except ImportError:
         raise InvalidSetting("the HTTP server is not installed: pip install 'tensorlet[serve]'") from None
     from tensorlet.local.server import serve
