@@ -98,15 +98,23 @@ class Stack(NamedTuple):
         """Change parameters of the deployed stack, as the next `sam deploy --parameter-overrides` would."""
         formation = self.cloud.client("cloudformation")
         template = formation.get_template(StackName=STACK, TemplateStage="Original")["TemplateBody"]
-        formation.update_stack(
-            StackName=STACK,
-            TemplateBody=template if isinstance(template, str) else json.dumps(template),
-            Capabilities=CAPABILITIES,
-            Parameters=[
-                {"ParameterKey": key, "ParameterValue": value}
-                for key, value in {**PARAMETERS, **parameters}.items()
-            ],
-        )
+        body = template if isinstance(template, str) else json.dumps(template)
+        # In the request itself, CloudFormation takes no more than 51,200 bytes.
+        self.cloud.client("s3").put_object(Bucket=ARTIFACTS, Key="template", Body=body.encode())
+        try:
+            formation.update_stack(
+                StackName=STACK,
+                TemplateURL=f"https://s3.us-east-1.amazonaws.com/{ARTIFACTS}/template",
+                Capabilities=CAPABILITIES,
+                Parameters=[
+                    {"ParameterKey": key, "ParameterValue": value}
+                    for key, value in {**PARAMETERS, **parameters}.items()
+                ],
+            )
+        except formation.exceptions.ClientError as error:
+            if "No updates are to be performed" not in str(error):
+                raise
+            return self
         formation.get_waiter("stack_update_complete").wait(
             StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
         )

@@ -25,7 +25,8 @@ def expected() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def published(stack: Stack) -> Stack:
-    """The stack with `digits` in its registry."""
+    """The stack with `digits` in its registry, open to everybody."""
+    stack = stack.configure(ApiAuth="NONE")
     store = open_store(f"s3://{stack.outputs['RegistryBucketName']}", stack.cloud.environ())
     assert publish_onnx(store, "digits", MODEL) == 1
     return stack
