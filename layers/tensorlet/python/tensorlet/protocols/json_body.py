@@ -125,6 +125,21 @@ def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayR
     return result
 
 
+def flat_numbers(text: bytes, code: str) -> memoryview | None:
+    """The numbers of a JSON list without lists in it, as float64 (`d`) or int64 (`q`); None for anything else."""
+    import simdjson
+
+    parser = _PARSERS.pop() if _PARSERS else simdjson.Parser()
+    try:
+        array: Any = parser.parse(text)
+        buffer = array.as_buffer(of_type="d" if code == "d" else "i")
+        del array  # it belongs to the parser
+    except (ValueError, TypeError, RuntimeError, AttributeError):
+        return None
+    _PARSERS.append(parser)
+    return memoryview(buffer).cast("B")
+
+
 def _has_lists(body: bytes, count: int) -> bool:
     """Whether `[` stands exactly `count` times in the body; `find` skips what `count` would look at one by one."""
     position = -1

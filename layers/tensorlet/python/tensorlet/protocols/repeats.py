@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tensorlet.errors import TensorletError
-from tensorlet.protocols.json_body import Numbers, number_arrays, parse_json
+from tensorlet.protocols.json_body import flat_numbers, parse_json
 from tensorlet.protocols.json_tensor import CASTS
 from tensorlet.settings import Settings
 from tensorlet.signature import Signature
-from tensorlet.tensors import Buffer, Tensor, element_count
+from tensorlet.tensors import Buffer, Shape, Tensor, element_count
 
 MAX_AROUND_BYTES = 1024  # of text before the numbers, and of text behind them
 MAX_NUMBERS_BYTES = 64 << 10  # more numbers take longer than all that stands around them
@@ -29,9 +29,10 @@ class Known(NamedTuple):
 
     call: Any
     name: str
-    tensor: Tensor
-    length: int
-    read: Callable[..., Numbers]
+    datatype: str
+    shape: Shape
+    code: str  # of the numbers as they are parsed, 8 bytes each
+    size_bytes: int
     cast: Callable[[Buffer], Buffer]
     signature: Signature
     limits: Settings
@@ -54,9 +55,9 @@ def decode_again(
     key = (body[:start], body[end:], id(signature))
     known = KNOWN.get(key)
     if known is not None and known.signature is signature and known.limits is limits:
-        numbers = number_arrays(body[start:end], limits, known.read)
-        if numbers is not None and numbers.shape == (known.length,):
-            tensor = known.tensor._replace(data=known.cast(numbers.buffer))
+        numbers = flat_numbers(body[start:end], known.code)
+        if numbers is not None and numbers.nbytes == known.size_bytes:
+            tensor = Tensor(known.datatype, known.shape, known.cast(numbers))
             return known.call._replace(inputs={known.name: tensor})
     call = decode(body, signature, limits)
     if end - start <= MAX_NUMBERS_BYTES and (known := _learn(key, call, signature, limits, data_of)):
@@ -80,9 +81,10 @@ def _learn(key: Key, call: Any, signature: Signature, limits: Settings, data_of:
     return Known(
         call._replace(inputs={}),
         name,
-        tensor._replace(data=b""),
-        element_count(tensor.shape),
-        lambda array, reader: reader.numbers(array, code),
+        tensor.datatype,
+        tensor.shape,
+        code,
+        8 * element_count(tensor.shape),
         cast,
         signature,
         limits,
