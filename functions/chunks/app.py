@@ -22,7 +22,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     job, etag = worker.job(ObjectName(event["job"]["bucket"], event["job"]["key"])), event["job"]["etag"]
     try:
         if event["step"] == "plan":
-            return split.plan_chunks(job, etag)
+            return split.plan_chunks(job, etag, context.get_remaining_time_in_millis() / 2e3)
         if event["step"] == "predict":
             return split.predict_chunk(job, etag, Chunk(**event["chunk"]))
         report = split.merge(job, etag)

@@ -100,6 +100,19 @@ def test_chunks_of_csv_cover_all_rows_in_whole_groups(header, chunk_bytes, monke
         assert sum(rows_of(excerpt(source, "csv", chunk), "csv")) == chunk.lead_rows + chunk.rows
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_chunks_are_the_same_when_they_are_searched_in_several_goes(name, monkeypatch):
+    monkeypatch.setattr(chunks, "LEAD_BYTES", 100)
+    rows = (b'%d,"\n2"\n\n' if name == "a.csv" else b"[%d,2]\n\n") * 500
+    data = (b"a,b\n" if name == "a.csv" else b"") + rows % tuple(range(500))
+    source, format = source_of(data, f"m/{name}", block_bytes=300), name.partition(".")[2]
+    arguments = (source, format, ONE_TO_ONE, Options(batch_rows=7), 400)
+    whole = list(cut(*arguments))
+    assert len(whole) > 5
+    for n in range(1, len(whole)):
+        assert list(cut(*arguments, after=whole[n])) == whole[n + 1 :]
+
+
 @pytest.mark.parametrize("shape", [(100, 2), (1, 2), (0, 2)])
 def test_chunks_of_an_array_are_plain_arithmetic(shape):
     file = BytesIO()

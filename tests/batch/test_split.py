@@ -211,6 +211,26 @@ def test_a_file_is_split_when_its_own_speed_shows_that_time_will_not_do(split_be
     assert 0.5 < chunk_bytes / (size / (ROWS / 16) * split.CHUNK_S) < 2
 
 
+@pytest.mark.parametrize("key", FILES)
+def test_a_search_that_takes_too_long_goes_on_in_the_next_call(split_bench: Bench, key):
+    whole = beside(split_bench)
+    whole.run(key, FILES[key])
+    etag = hand_over(split_bench, key)
+    job = Job(split_bench.service, split_bench.inputs, split_bench.results, key)
+
+    calls = 1
+    while split.plan_chunks(job, etag, seconds=-1.0)["state"] == "unfinished":
+        calls += 1
+
+    found = list_of_chunks(split_bench)
+    assert 3 < calls < len(found)
+    for chunk in found:
+        split.predict_chunk(job, etag, chunk)
+    split.merge(job, etag)
+    same = outputs(split_bench, key) == outputs(whole, key)
+    assert same
+
+
 def test_an_overtaken_file_is_left_to_its_new_event(split_bench: Bench):
     key = "linear/a.csv"
     split_bench.inputs.put(key, FILES[key])

@@ -55,11 +55,21 @@ class Marks(NamedTuple):
     end: int
     ends: Array  # int64, ascending
 
+    def moved(self, by: int) -> "Marks":
+        return Marks(self.start + by, self.end + by, self.ends + by) if by else self
+
 
 def cut(
-    source: Source, format: str, signature: Signature, options: Options, chunk_bytes: int
+    source: Source,
+    format: str,
+    signature: Signature,
+    options: Options,
+    chunk_bytes: int,
+    after: Chunk | None = None,
 ) -> Iterator[Chunk]:
     """The chunks of a file, each of at least `chunk_bytes` but for the last one.
+
+    With `after`, a chunk found before that is not the first one, only those behind it.
 
     Raises:
         UnreadableFile: `not_splittable`, or the file as a whole is at fault.
@@ -72,11 +82,17 @@ def cut(
     if written not in SPLITTABLE:
         raise UnreadableFile(f"{NOT_SPLITTABLE}: {written} can only be written as a whole; use CSV or JSONL")
     if format == "npy":
-        return _cut_array(PlainArray(source), chunk_bytes, options.batch_rows)
+        found = _cut_array(PlainArray(source), chunk_bytes, options.batch_rows)
+        return (chunk for chunk in found if not after or chunk.number > after.number)
+    begin = after.end if after else 0
+    row = after.first_row + after.rows if after else 0
+    rest = Excerpt(source.store, source.info, [(begin, source.info.size_bytes)])
     if format == "jsonl":
-        return _cut_marks(json_lines(source), 0, chunk_bytes, options.batch_rows)
-    header = CsvReader(source, signature, options).header is not None
-    return _cut_marks(csv_records(source, options.delimiter, header), header, chunk_bytes, options.batch_rows)
+        marks = json_lines(rest)
+    else:
+        row -= not after and CsvReader(source, signature, options).header is not None
+        marks = csv_records(rest, options.delimiter, row)
+    return _cut_marks((mark.moved(begin) for mark in marks), row, chunk_bytes, options.batch_rows, after)
 
 
 def check_splittable(format: str, gzipped: bool) -> None:
@@ -119,13 +135,13 @@ def json_lines(source: Source) -> Iterator[Marks]:
         offset += len(block)
 
 
-def csv_records(source: Source, delimiter: str, header: bool = False) -> Iterator[Marks]:
-    """The records that are not empty, as Python's csv module reads them.
+def csv_records(source: Source, delimiter: str, row: int = 0) -> Iterator[Marks]:
+    """The records that are not empty, as Python's csv module reads them; `row` is the number of the first one.
 
     Raises:
         UnreadableFile: a quote is never closed.
     """
-    offset, rows = _text_start(source), -int(header)
+    offset = _text_start(source)
     blocks = source.lines()
     for block in blocks:
         if b'"' not in block:
@@ -133,11 +149,11 @@ def csv_records(source: Source, delimiter: str, header: bool = False) -> Iterato
             size = len(block)
         else:
             lines = _Lines(block, blocks, offset)
-            ends = np.fromiter(_quoted_ends(lines, delimiter, rows), np.int64)
+            ends = np.fromiter(_quoted_ends(lines, delimiter, row), np.int64)
             size = lines.offset - offset
         yield Marks(offset, offset + size, ends)
         offset += size
-        rows += len(ends)
+        row += len(ends)
 
 
 def _text_start(source: Source) -> int:
@@ -190,7 +206,7 @@ def _split(block: bytes) -> list[bytes]:
     return BytesIO(block).readlines()
 
 
-def _quoted_ends(lines: _Lines, delimiter: str, rows: int) -> Iterator[int]:
+def _quoted_ends(lines: _Lines, delimiter: str, row: int) -> Iterator[int]:
     reader = csv.reader(lines, delimiter=delimiter)
     while True:
         lines.record_bytes = 0
@@ -201,16 +217,20 @@ def _quoted_ends(lines: _Lines, delimiter: str, rows: int) -> Iterator[int]:
         except csv.Error:  # a row that will fail
             cells = [""]
         if lines.cut_off:
-            raise UnreadableFile(f"row {max(0, rows)}: a quote is never closed")
+            raise UnreadableFile(f"row {max(0, row)}: a quote is never closed")
         if cells:
-            rows += 1
+            row += 1
             yield lines.offset
 
 
-def _cut_marks(marks: Iterator[Marks], header: int, chunk_bytes: int, batch_rows: int) -> Iterator[Chunk]:
-    """Chunks of text: each ends with the first group of rows that makes it long enough."""
+def _cut_marks(
+    marks: Iterator[Marks], row: int, chunk_bytes: int, batch_rows: int, after: Chunk | None
+) -> Iterator[Chunk]:
+    """Chunks of text: each ends with the first group of rows that makes it long enough. `row` is that of the marks."""
     number = start = end = first_row = lead_rows = lead_end = 0
-    row = -header  # of the next mark
+    if after:
+        number, start, end, first_row = after.number + 1, after.end, after.end, row
+        lead_rows, lead_end = after.lead_rows, after.lead_end
     for block in marks:
         if not lead_end and block.end >= LEAD_BYTES:
             lead_rows, lead_end = row + len(block.ends), block.end

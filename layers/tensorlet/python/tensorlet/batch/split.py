@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from io import BytesIO
 from itertools import count
-from math import ceil
+from math import ceil, inf
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ SHARE = 0.8  # of an invocation's time that a file may be predicted to take
 CHUNK_S = 120.0  # what a chunk should take: long beside a cold start, short beside an invocation
 MOST_CHUNKS = 10_000  # their outcomes, a few bytes each, must fit in a state's 256 KiB
 READERS = 16  # of the reports of parts
-OVERTAKEN, PLANNED, DONE = "overtaken", "planned", "done"  # how a step ends
+OVERTAKEN, UNFINISHED, PLANNED, DONE = "overtaken", "unfinished", "planned", "done"  # how a step ends
 
 
 class TooLong(Exception):
@@ -140,8 +140,10 @@ class Watch:
         raise TooLong(ceil(max(chunk_bytes, self._least_bytes)))
 
 
-def plan_chunks(job: Job, etag: str) -> dict[str, Any]:
+def plan_chunks(job: Job, etag: str, seconds: float = inf) -> dict[str, Any]:
     """Find the chunks of the input under `etag`; tells where their list is, or how the file has ended already.
+
+    After so many seconds it leaves the rest for another call.
 
     Raises:
         StorageUnavailable, Conflict: try again later.
@@ -153,15 +155,33 @@ def plan_chunks(job: Job, etag: str) -> dict[str, Any]:
     key = f"{folder}/chunks.json"
     try:
         if (chunks := _read(job, key)) is None:
-            decision = _read(job, f"{folder}/split.json") or {"chunk_bytes": source.info.size_bytes}
-            signature = load(job.service, plan).signature
-            chunks = list(cut(source, plan.format, signature, plan.options, decision["chunk_bytes"]))
-            chunks = _create(job, key, [chunk._asdict() for chunk in chunks])
+            found_chunks, complete = _find_chunks(job, plan, folder, source, seconds)
+            if not complete:
+                return {"state": UNFINISHED}
+            chunks = _create(job, key, [chunk._asdict() for chunk in found_chunks])
     except REFUSALS as error:
         fail(job, etag, error)
         return {"state": DONE}
     place = s3_location(job.results, key)
     return {"state": PLANNED, "chunks": len(chunks), "bucket": place["Bucket"], "key": place["Key"]}
+
+
+def _find_chunks(
+    job: Job, plan: Plan, folder: str, source: Source, seconds: float
+) -> tuple[list[Chunk], bool]:
+    """The chunks from the beginning, and whether that is all; those of an earlier call are not searched again."""
+    until = monotonic() + seconds
+    decision = _read(job, f"{folder}/split.json") or {"chunk_bytes": source.info.size_bytes}
+    chunks = [Chunk(**chunk) for chunk in _read(job, f"{folder}/found.json") or []]
+    after = chunks[-1] if chunks else None
+    signature = load(job.service, plan).signature
+    for chunk in cut(source, plan.format, signature, plan.options, decision["chunk_bytes"], after):
+        chunks.append(chunk)
+        # The first one alone does not know the lead, which those behind it need.
+        if monotonic() > until and chunk.number and chunk.end < source.info.size_bytes:
+            job.results.put(f"{folder}/found.json", orjson.dumps([chunk._asdict() for chunk in chunks]))
+            return chunks, False
+    return chunks, True
 
 
 def predict_chunk(job: Job, etag: str, chunk: Chunk) -> dict[str, Any]:
