@@ -143,9 +143,12 @@ def _examples(manifest: Manifest, examples: Examples | None) -> str:
             )
         else:
             shown = _strongest(examples.attributions[index])
-        most = max(1.0, float(np.abs(answer).max()))  # of probabilities, the whole is 1
+        shares = bool((answer >= 0).all() and (answer <= 1).all())
+        most = 1.0 if shares else float(np.abs(answer).max()) or 1.0
         bars = "".join(
-            _bar(_label(labels, int(place)), float(answer[place]) / most, f"{float(answer[place]):.3g}")
+            _bar(
+                _label(labels, int(place)), float(answer[place]) / most, _score(float(answer[place]), shares)
+            )
             for place in np.argsort(-answer, kind="stable")[:TOP]
         )
         verdict = (
@@ -184,6 +187,11 @@ def _strongest(attributions: npt.NDArray[Any]) -> str:
         for place in np.argsort(-np.abs(flat), kind="stable")[:STRONGEST]
     )
     return f'<ul class="bars">{lines}</ul>'
+
+
+def _score(value: float, is_share: bool) -> str:
+    """A probability as a percentage, any other score in three digits."""
+    return f"{value:.1%}" if is_share else f"{value:.3g}"
 
 
 def _bar(name: str, share: float, value: str) -> str:
@@ -417,7 +425,7 @@ figure.miss { border-color: var(--bad); }
 .bars span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .bars i { height: 8px; border-radius: 4px; background: var(--one); min-width: 2px; }
 .bars i.against { background: var(--bad); }
-.bars em { font-style: normal; color: var(--soft); text-align: right; font-variant-numeric: tabular-nums; }
+.bars em { font-style: normal; color: var(--soft); text-align: right; white-space: nowrap; }
 .wrong { margin: 8px 0 0; font-size: 13px; font-weight: 600; color: var(--bad); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
