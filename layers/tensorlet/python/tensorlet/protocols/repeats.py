@@ -16,7 +16,7 @@ from tensorlet.signature import Signature
 from tensorlet.tensors import Buffer, Shape, Tensor, element_count
 
 MAX_AROUND_BYTES = 1024  # of text before the numbers, and of text behind them
-MAX_NUMBERS_BYTES = 64 << 10  # more numbers take longer than all that stands around them
+MAX_BYTES = 64 << 10  # more numbers take longer than all that stands around them
 REMEMBERED = 64
 
 Decode = Callable[[bytes, Signature, Settings], Any]
@@ -48,6 +48,8 @@ def decode_again(
     Raises:
         TensorletError: whatever `decode` raises.
     """
+    if len(body) > MAX_BYTES:
+        return decode(body, signature, limits)
     end = body.find(b"]", body.find(before, 0, MAX_AROUND_BYTES)) + 1
     start = body.rfind(b"[", 0, end)
     if not (0 < start <= MAX_AROUND_BYTES and len(body) - end <= MAX_AROUND_BYTES):
@@ -60,7 +62,7 @@ def decode_again(
             tensor = Tensor(known.datatype, known.shape, known.cast(numbers))
             return known.call._replace(inputs={known.name: tensor})
     call = decode(body, signature, limits)
-    if end - start <= MAX_NUMBERS_BYTES and (known := _learn(key, call, signature, limits, data_of)):
+    if known := _learn(key, call, signature, limits, data_of):
         if len(KNOWN) >= REMEMBERED:
             KNOWN.clear()
         KNOWN[key] = known

@@ -172,10 +172,15 @@ class OnnxSession:
 
     def _keep(self, kinds: _Kinds, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         """Prepare the next run over tensors like these, if they are small."""
-        tensors = [*inputs.values(), *outputs.values()]
-        plain = all(tensor.datatype != "BYTES" and tensor.data for tensor in tensors)
-        if not (self._keeps and plain and sum(tensor.size_bytes for tensor in tensors) <= SMALL_BYTES):
+        if not self._keeps:
             return
+        size_bytes = 0
+        for tensor in (*inputs.values(), *outputs.values()):
+            if tensor.datatype == "BYTES" or not tensor.data:
+                return
+            size_bytes += tensor.size_bytes
+            if size_bytes > SMALL_BYTES:
+                return
         if len(self._idle) >= REMEMBERED_KINDS:
             self._idle.clear()
         ordered = {name: inputs[name] for name in self._inputs}
