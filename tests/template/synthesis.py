@@ -40,6 +40,7 @@ NAMES = {
     "AWS::S3::Bucket": "BucketName",
     "AWS::Logs::LogGroup": "LogGroupName",
     "AWS::SecretsManager::Secret": "Name",
+    "AWS::StepFunctions::StateMachine": "StateMachineName",
 }
 ARN_BY_REF = {
     "AWS::StepFunctions::StateMachine",
