@@ -232,3 +232,11 @@ def test_a_client_that_stops_sending_is_let_go(store, service, monkeypatch):
     with running(service) as address:
         assert reply(everything(address, b"GET /v2 HTTP/1.1\r\n"))[0] == 408
         assert everything(address, b"") == b""
+
+
+def test_a_server_told_to_stop_before_it_runs_does_not(service):
+    server = HttpServer(Answers(App(service)), LIMIT)
+    server.stop()
+
+    with listen("127.0.0.1", 0) as listener:
+        asyncio.run(asyncio.wait_for(server.run(listener, lambda: None), 5))

@@ -44,7 +44,8 @@ class HttpServer:
         self.stopping = False
         self.date = b""
         self.now: Callable[[], float]
-        self._stop: Callable[[], object] = lambda: None
+        self._is_told = False
+        self._wake: Callable[[], object] = lambda: None
 
     async def run(
         self, listener: socket, ready: Callable[[], None], orphaned: Callable[[], bool] = lambda: False
@@ -53,14 +54,14 @@ class HttpServer:
 
         `ready` is called once connections are accepted.
         """
-        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
         self.now = loop.time
-        self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
+        self._wake = lambda: loop.call_soon_threadsafe(told.set)
         self._tick()
         server = await loop.create_server(lambda: Connection(self), sock=listener)
         ready()
-        while not (stopped.is_set() or orphaned()):
-            await _either(stopped, TICK_S)
+        while not (self._is_told or orphaned()):
+            await _either(told, TICK_S)
             self._tick()
         self.stopping = True
         server.close()
@@ -69,10 +70,12 @@ class HttpServer:
             for connection in list(self.connections):
                 connection.finish()
             await asyncio.sleep(0.01)
+        self._wake = lambda: None  # the loop ends
 
     def stop(self) -> None:
-        """Tell `run` to end; may be called from a thread or a signal handler."""
-        self._stop()
+        """Tell `run` to end, even before it began; may be called from a thread or a signal handler."""
+        self._is_told = True
+        self._wake()
 
     def _tick(self) -> None:
         self.date = strftime("date: %a, %d %b %Y %H:%M:%S GMT\r\n\r\n", gmtime()).encode()
@@ -96,9 +99,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: Any = None
         self._parser = HttpRequestParser(self)
         self._chunk = memoryview(bytearray(CHUNK_BYTES))
-        self._waiting: deque[tuple[Request, bool]] = (
-            deque()
-        )  # parsed; and whether the connection outlives them
+        # Parsed requests, and whether the connection outlives each.
+        self._waiting: deque[tuple[Request, bool]] = deque()
         self._refusal: Response | None = None  # after those; nothing more is read
         self._is_answering = self._is_reading = self._is_direct = False
         self._deadline = server.now() + KEEP_ALIVE_S
