@@ -13,7 +13,7 @@ from tensorlet.errors import DigestMismatch, InvalidRequest, PublishError, Unsig
 from tensorlet.publish.charts import variants_plot
 from tensorlet.publish.evaluation import Evaluation, load_evaluation, read_rows, save_evaluation
 from tensorlet.publish.golden import Golden, save_golden
-from tensorlet.publish.measure import Quality, judge
+from tensorlet.publish.measure import Quality, Subject, answers, judge, latencies
 from tensorlet.publish.optimize import ORIGINAL, Variant, gate, optimize
 from tensorlet.registry.registry import Registry
 from tensorlet.registry.store import open_store
@@ -24,6 +24,7 @@ from tensorlet.signature import Signature, TensorSpec
 from tensorlet.tensors import Tensor
 
 from tests.keys import make_keys
+from tests.models import identity
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
 FEATURES, HIDDEN, CLASSES, ROWS = 16, 256, 4, 200
@@ -231,6 +232,19 @@ def test_answers_are_judged_by_class_or_else_by_value():
     values = np.array([[0.0], [100.0]], np.float32)
     near = np.array([[0.5], [98.0]], np.float32)
     assert judge({"y": near}, {"y": values}, "y", None) == Quality(None, 0.5, pytest.approx(2.0), 2)
+
+
+def test_a_model_without_batches_is_measured_by_its_one_answer(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(identity({"x": ("FP32", [300])}))
+    signature = Signature((TensorSpec("x", "FP32", (300,)),), (TensorSpec("x_out", "FP32", (300,)),))
+    subject, inputs = Subject("0", "onnx", tmp_path / "model.onnx"), {"x": np.arange(300, dtype=np.float32)}
+
+    found = answers(subject, signature, inputs, tmp_path / "answers")
+    times = latencies([subject], signature, inputs, tmp_path / "latencies")
+
+    assert found["x_out"].shape == (1, 300)
+    assert judge(found, found, "x_out", None) == Quality(None, 1.0, 0.0, 1)
+    assert set(times["0"]) == {"1"}
 
 
 def test_rows_come_from_npz_by_name_or_as_the_one_input(tmp_path):

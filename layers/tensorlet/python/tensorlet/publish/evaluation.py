@@ -35,10 +35,6 @@ class Evaluation(NamedTuple):
     inputs: Arrays
     labels: Classes | None
 
-    @property
-    def rows(self) -> int:
-        return len(next(iter(self.inputs.values())))
-
 
 def save_evaluation(path: Path, test: Evaluation, calibration: Arrays) -> None:
     arrays: dict[str, Any] = {f"input:{name}": array for name, array in test.inputs.items()}

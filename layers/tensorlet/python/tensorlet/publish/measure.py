@@ -141,9 +141,10 @@ def _in_process(
 def _answered(
     session: InferenceSession, signature: Signature, rows: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, npt.NDArray[Any]]:
+    if not signature.batched:  # its one answer is a row
+        return {name: tensor.numpy()[None] for name, tensor in session.infer(_tensors(rows, None)).items()}
     count = len(next(iter(rows.values())))
-    starts = range(0, count, CHUNK) if signature.batched else [0]
-    pieces = [session.infer(_tensors(rows, slice(start, start + CHUNK))) for start in starts]
+    pieces = [session.infer(_tensors(rows, slice(start, start + CHUNK))) for start in range(0, count, CHUNK)]
     return {
         spec.name: np.concatenate([piece[spec.name].numpy() for piece in pieces])
         for spec in signature.outputs
@@ -156,7 +157,7 @@ def _timed(
     found: dict[str, dict[str, float]] = {id: {} for id in sessions}
     for size in BATCHES if signature.batched else BATCHES[:1]:
         batch = {name: np.resize(array, (size, *array.shape[1:])) for name, array in rows.items()}
-        tensors = _tensors(batch if signature.batched else rows, slice(None))
+        tensors = _tensors(batch if signature.batched else rows, None)
         runs = {id: partial(session.infer, tensors) for id, session in sessions.items()}
         for id, times in _in_turn(runs).items():
             found[id][str(size)] = 1e3 * median(times)
@@ -179,5 +180,7 @@ def _in_turn(runs: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
     return times
 
 
-def _tensors(rows: Mapping[str, npt.NDArray[Any]], chosen: slice) -> dict[str, Tensor]:
-    return {name: Tensor.from_numpy(array[chosen]) for name, array in rows.items()}
+def _tensors(rows: Mapping[str, npt.NDArray[Any]], chosen: slice | None) -> dict[str, Tensor]:
+    return {
+        name: Tensor.from_numpy(array if chosen is None else array[chosen]) for name, array in rows.items()
+    }

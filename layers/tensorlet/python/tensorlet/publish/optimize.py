@@ -276,7 +276,8 @@ def table(variants: Sequence[Variant], test: Evaluation) -> list[str]:
             )
         )
     by = "labelled rows" if test.labels is not None else "rows without labels"
-    return ["", *aligned(headers, rows).splitlines(), "", f"measured on {test.rows:,} {by}", ""]
+    count = next(variant.quality.rows for variant in variants if variant.quality)
+    return ["", *aligned(headers, rows).splitlines(), "", f"measured on {count:,} {by}", ""]
 
 
 def manifest(release: Release, kept: Iterable[Variant]) -> dict[str, Any]:
