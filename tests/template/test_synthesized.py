@@ -1,5 +1,6 @@
 """A lint of our own over the synthesized stack: promises between resources, for every choice of parameters."""
 
+import json
 import re
 from typing import Any
 
@@ -223,6 +224,17 @@ NO_NARROWER = {
     *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies"),
     "logs:DescribeLogGroups",
 }
+
+
+def test_the_dashboard_shows_metrics_of_resources_that_exist(resources):
+    body = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"])
+    names = {*resources, *(found["Properties"].get("QueueName", name) for name, found in resources.items())}
+
+    assert len(body["widgets"]) > 5
+    for widget in body["widgets"]:
+        for metric in widget["properties"].get("metrics", []):
+            values = [value for value in metric if isinstance(value, str)]
+            assert values[-1] in {*names, "batch", "."} or values == ["..."], metric
 
 
 def test_the_api_calls_the_alias_and_may(resources):
