@@ -118,7 +118,7 @@ def test_too_much_work_is_a_413_that_names_the_setting(store):
     publish_explained(store, "linear", linear())
     app = make_app(store, TENSORLET_MAX_EXPLAIN_EVALUATIONS="100")
 
-    response = ask(app, V2, {**V2_BODY, "parameters": {"steps": 1000}})
+    response = ask(app, V2, {**V2_BODY, "parameters": {"steps": 500}})
 
     assert response.status == 413
     assert "TENSORLET_MAX_EXPLAIN_EVALUATIONS" in error_of(response)

@@ -1,5 +1,6 @@
 """Attributions have the properties their methods promise, on models whose answers are known in full."""
 
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,7 @@ from tensorlet.errors import InvalidRequest, PayloadTooLarge
 from tensorlet.publish.converters.gradient import differentiate
 from tensorlet.registry.writer import publish_version
 from tensorlet.runtimes import load_session
-from tensorlet.serving.explain import Options, explain, split
+from tensorlet.serving.explain import Options, explain, part_count, split
 from tensorlet.signature import TensorSpec
 from tensorlet.tensors import Tensor
 
@@ -192,7 +193,7 @@ def test_gradients_are_of_the_float_model_alone(service, store):
 def test_parts_cover_every_element_once(shape, window, parts, largest):
     found = split(TensorSpec("x", "FP32", (-1, *shape)), shape, window)
 
-    assert len(found) == parts
+    assert len(found) == part_count(shape, window) == parts
     assert max((len(part.places) for part in found), default=0) == largest
     places = np.concatenate([part.places for part in found]) if found else np.zeros(0)
     assert sorted(places) == list(range(int(np.prod(shape))))
@@ -236,6 +237,30 @@ def test_a_model_without_batches_says_so(service, store):
 
     with pytest.raises(InvalidRequest, match="takes batches of any size"):
         explained(service, service.model("three"), np.ones(3, np.float32))
+
+
+def test_too_much_work_takes_no_memory_before_it_is_refused(service, store):
+    """Parts and orders of 4 MB of input would take gigabytes."""
+    publish_onnx(store, "wide", identity({"x": ("FP32", ["batch", "columns"])}))
+    loaded = service.model("wide")
+    x = np.zeros((1, 1 << 20), np.float32)
+
+    tracemalloc.start()
+    for options in ({"method": "occlusion"}, {"method": "shap", "samples": 4096}):
+        with pytest.raises(PayloadTooLarge):
+            explained(service, loaded, x, limit=1 << 16, **options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 100 << 20
+
+
+def test_no_rows_of_any_width_take_no_memory(service, store):
+    publish_onnx(store, "wide", identity({"x": ("FP32", ["batch", "columns"])}))
+
+    found = explained(service, service.model("wide"), np.zeros((0, 1 << 30), np.float32), method="shap")
+
+    assert found.attributions["x"].shape == (0, 1 << 30)
 
 
 def test_no_rows_give_no_attributions(service, net):

@@ -36,7 +36,8 @@ COTANGENT, GRADIENT = (
     "gradient:",
 )  # tensors of a gradient graph, see `publish.converters.gradient`
 CHUNK_BYTES = 8 << 20  # of inputs that the model is run on at once
-MAX_SAMPLES, MAX_STEPS, MAX_WINDOW = 4096, 4096, 1 << 20
+# Quadrature of more points takes seconds to prepare, and gains nothing.
+MAX_SAMPLES, MAX_STEPS, MAX_WINDOW = 4096, 500, 1 << 20
 
 
 class Options(NamedTuple):
@@ -109,21 +110,38 @@ def explain(
         raise InvalidRequest(f"{loaded.name}: has no input of numbers to explain")
     run = _Runs(loaded, options, inputs, explained, max_evaluations)
     method = options.method or (INTEGRATED_GRADIENTS if _gradient(run) else OCCLUSION)
-    if method == INTEGRATED_GRADIENTS:
+    if not run.rows:
+        attributions: Arrays = {name: np.zeros(inputs[name].shape) for name in run.explained}
+    elif method == INTEGRATED_GRADIENTS:
         attributions = _integrated_gradients(run, open_gradient, options.steps)
     else:
-        parts = [
-            part for spec in explained for part in split(spec, inputs[spec.name].shape[1:], options.window)
-        ]
-        attributions = _occlusion(run, parts) if method == OCCLUSION else _shap(run, parts, options)
+        attributions = _by_parts(run, method, explained, options)
     return Explanation(
         method, run.output, attributions, run.target, run.value, run.base_value, run.evaluations
     )
 
 
+def _by_parts(run: "_Runs", method: str, explained: Sequence[TensorSpec], options: Options) -> Arrays:
+    """Occlusion or Shapley values; what they cost is counted before a part is made."""
+    shapes = {spec.name: run.inputs[spec.name].shape[1:] for spec in explained}
+    count = sum(part_count(shape, options.window) for shape in shapes.values())
+    run.spend(run.rows * (count if method == OCCLUSION else options.samples * max(0, count - 1)))
+    parts = [part for spec in explained for part in split(spec, shapes[spec.name], options.window)]
+    return _occlusion(run, parts) if method == OCCLUSION else _shap(run, parts, options)
+
+
+def part_count(shape: Sequence[int], window: int) -> int:
+    """How many parts `split` makes."""
+    if 0 in shape:
+        return 0
+    return int(np.prod([-(-size // window) for size in shape[:2]], dtype=int))
+
+
 def split(spec: TensorSpec, shape: Sequence[int], window: int) -> list[Part]:
     """The parts of a row: runs of `window` elements, or patches of the first two dimensions with all inside them."""
     places = np.arange(int(np.prod(shape, dtype=int)))
+    if not len(places):
+        return []
     if len(shape) < 2:
         return [Part(spec.name, places[start : start + window]) for start in range(0, len(places), window)]
     grid = places.reshape(*shape[:2], -1)
@@ -131,7 +149,6 @@ def split(spec: TensorSpec, shape: Sequence[int], window: int) -> list[Part]:
         Part(spec.name, grid[top : top + window, left : left + window].ravel())
         for top in range(0, shape[0], window)
         for left in range(0, shape[1], window)
-        if grid.shape[2]
     ]
 
 
@@ -196,7 +213,6 @@ class _Runs:
 
 def _occlusion(run: _Runs, parts: Sequence[Part]) -> Arrays:
     """Each part of each row replaced once; its effect is spread evenly over its elements."""
-    run.spend(run.rows * len(parts))
     found = {name: np.zeros(run.inputs[name].shape) for name in run.explained}
     pairs = [(row, part) for row in range(run.rows) for part in parts]
     for chunk in run.chunks(len(pairs)):
@@ -214,7 +230,6 @@ def _occlusion(run: _Runs, parts: Sequence[Part]) -> Arrays:
 def _shap(run: _Runs, parts: Sequence[Part], options: Options) -> Arrays:
     """The mean effect of each part as it comes in, over orders drawn by `seed`, each used there and back."""
     orders = _orders(len(parts), options.samples, options.seed)
-    run.spend(run.rows * len(orders) * max(0, len(parts) - 1))
     found = {name: np.zeros(run.inputs[name].shape) for name in run.explained}
     for row in range(run.rows):
         for order in orders:
