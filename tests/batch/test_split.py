@@ -16,8 +16,8 @@ from tensorlet.errors import StorageUnavailable
 from tests.batch.bench import Bench, Crash, CrashingStore, memory_store
 from tests.models import linear, publish_onnx
 
-ROWS = 2000
-LIMITS = Limits(invocation_s=900, split_bytes=3000)
+ROWS = 800
+LIMITS = Limits(invocation_s=900, split_bytes=1500)
 
 
 def csv_text(header: bool = False, size: int = ROWS) -> bytes:
@@ -25,7 +25,7 @@ def csv_text(header: bool = False, size: int = ROWS) -> bytes:
     rows = [b'n,"the\nfirst",c,d\n' if header else b""]
     for n in range(size):
         kinds = {3: b"x,2,3,4\n", 5: b'"%d",2,3,"4\n"\n' % n, 7: b"1,2\n\n", 11: b'1,"\n\n",3,4\r\n'}
-        rows.append(kinds.get(n % 13, b"%d,2,3.5,-4\n" % n) if n < 1000 or n > 1200 else b"bad,,,\n")
+        rows.append(kinds.get(n % 13, b"%d,2,3.5,-4\n" % n) if n < 400 or n > 480 else b"bad,,,\n")
     return b"".join(rows)
 
 
@@ -113,7 +113,7 @@ def test_a_split_file_has_the_bytes_of_an_unsplit_one(split_bench: Bench, key):
 @pytest.mark.parametrize(
     ("key", "data", "reason"),
     [
-        ("linear/a.csv", FILES["linear/a.csv"] + b'1,"2', "row 2000: a quote is never closed"),
+        ("linear/a.csv", FILES["linear/a.csv"] + b'1,"2', f"row {ROWS}: a quote is never closed"),
         ("linear/a.csv", b"1,2\n" * 3000, "takes 4 numbers"),
         ("linear/a.csv", FILES["linear/a.csv"] + b"1,2,3,\xff\n", "not UTF-8"),
         ("linear/a.npy", b"nonsense" * 1000, "not NPY"),
@@ -203,7 +203,7 @@ def test_a_file_is_split_when_its_own_speed_shows_that_time_will_not_do(split_be
     monkeypatch.setattr(split, "monotonic", lambda: next(clock))
     split_bench.inputs.put("linear/a.csv", FILES["linear/a.csv"])
 
-    hand_over(split_bench, "linear/a.csv", Limits(invocation_s=60))
+    hand_over(split_bench, "linear/a.csv", Limits(invocation_s=30))
 
     assert next(clock) < 20
     [key] = [info.key for info in split_bench.results.walk() if info.key.endswith("/split.json")]
