@@ -30,5 +30,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             return {"state": split.OVERTAKEN}
         metrics.count(report)
         return {"state": split.DONE}
+    except split.Unfinished:
+        return {"state": split.UNFINISHED}
     finally:
         metrics.flush()

@@ -11,7 +11,6 @@ from tensorlet.batch import Job, chunks, split
 from tensorlet.batch.chunks import Chunk
 from tensorlet.batch.source import Source
 from tensorlet.batch.split import Limits, run_or_split
-from tensorlet.errors import StorageUnavailable
 
 from tests.batch.bench import Bench, Crash, CrashingStore, memory_store
 from tests.models import linear, publish_onnx
@@ -248,15 +247,15 @@ def test_an_overtaken_file_is_left_to_its_new_event(split_bench: Bench):
     assert split_bench.report(key)["rows_in"] == 1
 
 
-def test_a_part_that_is_missing_is_no_reason_to_write_anything(split_bench: Bench):
+def test_without_all_parts_nothing_is_written(split_bench: Bench):
     key = "linear/a.csv"
     split_bench.inputs.put(key, FILES[key])
     etag = hand_over(split_bench, key)
     job = Job(split_bench.service, split_bench.inputs, split_bench.results, key)
-    with pytest.raises(StorageUnavailable, match=r"is not there$"):
+    with pytest.raises(split.Unfinished):
         split.merge(job, etag)
     split.plan_chunks(job, etag)
-    with pytest.raises(StorageUnavailable, match="is not there yet"):
+    with pytest.raises(split.Unfinished):
         split.merge(job, etag)
     assert outputs(split_bench, key) == (None, None)
 

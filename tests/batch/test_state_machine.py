@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import boto3
 import pytest
-from tensorlet.batch import chunks
+from tensorlet.batch import chunks, split
 from tensorlet.batch.events import notification
 from tensorlet.batch.source import Source
 from tensorlet.local.functions import LambdaContext
@@ -178,6 +178,29 @@ def test_a_file_that_fails_again_and_again_waits_in_the_dead_letter_queue(stack:
 
     assert stack.finished() == ["SUCCEEDED", "FAILED"]
     assert stack.steps.count("predict") == 2 * json.loads(stack.read(f"{key}.report.json"))["chunks"]
+
+
+def test_an_input_that_is_gone_for_a_moment_is_finished_when_it_is_back(stack: Stack, monkeypatch):
+    """GIVEN a worker that finds the input changed, and so does nothing
+    WHEN the input is what it was by the time of the merge
+    THEN the chunks are gone through again, and the file is whole.
+    """
+    predict, skipped = split.predict_chunk, []
+
+    def overtaken_once(job, etag, chunk):
+        if chunk.number == 2 and not skipped:
+            skipped.append(chunk)
+            return {"state": split.OVERTAKEN}
+        return predict(job, etag, chunk)
+
+    monkeypatch.setattr(split, "predict_chunk", overtaken_once)
+    stack.drop("linear/a.csv", TEXT)
+    stack.deliver("linear/a.csv")
+
+    assert stack.finished() == ["SUCCEEDED"]
+    assert len(skipped) == 1
+    assert stack.steps.count("merge") == 2
+    assert json.loads(stack.read("linear/a.csv.report.json"))["rows_in"] == 20_000
 
 
 def test_a_wrong_file_is_reported_by_the_state_machine(stack: Stack):

@@ -50,6 +50,10 @@ class TooLong(Exception):
         self.chunk_bytes = chunk_bytes
 
 
+class Unfinished(Exception):
+    """Some chunks are not predicted: their workers found the input overtaken, and now it is back."""
+
+
 class Limits(NamedTuple):
     """Seconds that one invocation has; bytes beyond which a file is split unmeasured, into chunks of as many."""
 
@@ -211,13 +215,14 @@ def merge(job: Job, etag: str) -> Report | None:
     """Join the parts in order, and write the report; None if the input is another one by now, or gone.
 
     Raises:
+        Unfinished: predict the chunks first; those that are done are not done again.
         StorageUnavailable, Conflict: try again later.
     """
 
     def produce(plan: Plan, info: ObjectInfo, out: Upload, err: Upload) -> Produced:
         folder = _folder(job, etag, plan)
         if (chunks := _read(job, f"{folder}/chunks.json")) is None:
-            raise StorageUnavailable(f"{job.results.uri}/{folder}/chunks.json is not there")
+            raise Unfinished
         keys = [part_keys(folder, chunk["number"]) for chunk in chunks]
         with ThreadPoolExecutor(READERS) as readers:
             parts = list(readers.map(lambda names: _part(job, names), keys))
@@ -300,7 +305,7 @@ def _folder(job: Job, etag: str, plan: Plan) -> str:
 def _part(job: Job, keys: PartKeys) -> Part:
     document = _read(job, keys.report)
     if document is None:
-        raise StorageUnavailable(f"{job.results.uri}/{keys.report} is not there yet")
+        raise Unfinished
     return Part(**document)
 
 
