@@ -1,5 +1,7 @@
 """Attributions have the properties their methods promise, on models whose answers are known in full."""
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,9 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tensorlet.errors import InvalidRequest, PayloadTooLarge
 from tensorlet.publish.converters.gradient import differentiate
+from tensorlet.registry.store import open_store
 from tensorlet.registry.writer import publish_version
 from tensorlet.runtimes import load_session
-from tensorlet.serving.explain import Options, explain, part_count, split
+from tensorlet.serving.explain import Options, explain, part_count, quadrature, split
 from tensorlet.signature import TensorSpec
 from tensorlet.tensors import Tensor
 
@@ -128,6 +131,39 @@ def test_many_orders_come_near_to_the_exact_shapley_values(service, net):
     found = explained(service, net, x, method="shap", samples=400)
 
     np.testing.assert_allclose(found.attributions["x"][0], exact / len(orders), atol=0.02)
+
+
+@pytest.mark.parametrize("points", [1, 2, 7, 50, 500])
+def test_the_quadrature_is_that_of_gauss_and_legendre(points):
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+
+    places, found = quadrature(points)
+
+    np.testing.assert_allclose(places, (nodes + 1) / 2, atol=1e-12)
+    np.testing.assert_allclose(found, weights / 2, atol=1e-12)
+
+
+def test_explaining_needs_no_part_of_numpy_that_the_layer_leaves_out(tmp_path):
+    """layers/runtime/build.py removes them."""
+    publish_explained(open_store(str(tmp_path)), "net", network())
+    code = """
+import sys
+for name in ("fft", "polynomial", "random", "testing"):
+    sys.modules[f"numpy.{name}"] = None
+import numpy as np
+from tensorlet.serving.explain import METHODS, Options, explain
+from tensorlet.serving.service import ModelService
+from tensorlet.settings import Settings
+from tensorlet.tensors import Tensor
+service = ModelService.from_settings(Settings.from_environ({"TENSORLET_REGISTRY": sys.argv[1]}))
+for method in METHODS:
+    explain(service.model("net"), service.gradient, {"x": Tensor.from_numpy(np.ones((2, 6), np.float32))},
+            Options(method=method), 1 << 16)
+"""
+
+    done = subprocess.run([sys.executable, "-c", code, f"file://{tmp_path}"], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("method", ALL)

@@ -27,6 +27,8 @@ TEXT: Schema = {"type": "string"}
 INTEGER: Schema = {"type": "integer"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 FLAG: Schema = {"type": "boolean"}
+# A model may answer NaN or Infinity, bare tokens which some readers take for null.
+ANSWER: Schema = {"type": ["number", "null"]}
 ANY: Schema = {}
 MODEL_NAME: Schema = {"type": "string", "pattern": f"^{MODEL_PATTERN.pattern}$"}
 ALIAS: Schema = {"type": "string", "pattern": f"^{ALIAS_NAME.pattern}$"}
@@ -226,15 +228,15 @@ COMPONENTS: dict[str, Schema] = {
     "ExplainRowsRequest": {"allOf": [_ref("PredictRequest"), _object(parameters=_ref("ExplainParameters"))]},
     "Explanations": _object(
         "predictions explanations method output",
-        predictions=_list({"type": "number"}),
+        predictions=_list(ANSWER),
         explanations=_list(
             _object(
                 "attributions target value base_value",
                 attributions=ANY,
                 target=INTEGER,
                 label=TEXT,
-                value={"type": "number"},
-                base_value={"type": "number"},
+                value=ANSWER,
+                base_value=ANSWER,
             )
         ),
         method=TEXT,
