@@ -113,6 +113,23 @@ class TestBatch:
         assert report(published, key)["rows_out"] == 2
         np.testing.assert_allclose(parquet_rows(output(published, f"{key}.out")), expected(), rtol=1e-5)
 
+    def test_a_long_file_is_split_predicted_side_by_side_and_joined(self, published):
+        """Step Functions' Distributed Map over the chunks; the bytes are those of an unsplit run."""
+        rows = b"".join(b"%d,%d,3,4\n" % (number, number % 7) for number in range(2000))
+        drop(published, "digits/whole.csv", rows)
+        assert report(published, "digits/whole.csv")["rows_out"] == 2000
+        splitting = published.configure(ApiAuth="NONE", BatchSplitBytes="4096")
+
+        drop(splitting, "digits/split.csv", rows)
+
+        assert report(splitting, "digits/split.csv")["rows_out"] == 2000
+        assert output(splitting, "digits/split.csv.out") == output(splitting, "digits/whole.csv.out")
+        machine = splitting.resource("SplitStateMachine")
+        (execution,) = splitting.cloud.client("stepfunctions").list_executions(stateMachineArn=machine)[
+            "executions"
+        ]
+        wait_until(lambda: execution_status(splitting, execution["executionArn"]) == "SUCCEEDED", "the end")
+
     def test_a_message_that_can_never_be_processed_ends_in_the_dead_letter_queue(self, published):
         """After five failed deliveries; here they come at once and not after 90 minutes each."""
         sqs = published.cloud.client("sqs")
@@ -133,6 +150,10 @@ class TestBatch:
             sqs.set_queue_attributes(QueueUrl=queue, Attributes=hidden)
 
         assert poison[0]["Body"] == POISON
+
+
+def execution_status(stack: Stack, arn: str) -> str:
+    return str(stack.cloud.client("stepfunctions").describe_execution(executionArn=arn)["status"])
 
 
 def parquet(rows: np.ndarray) -> bytes:
