@@ -1,7 +1,6 @@
 """The pre-traffic hook: the real predict function is asked for golden predictions, and CodeDeploy gets a verdict."""
 
 import json
-import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tensorlet.settings import Settings
 
 from tests.models import linear
 
-FOLDER = Path(__file__).parents[1] / "functions/pretraffic"
+APP = Path(__file__).parents[1] / "functions/pretraffic/app.py"
 EVENT = {"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "hook-1"}
 MODEL = linear(4, 3)
 
@@ -29,15 +28,12 @@ MODEL = linear(4, 3)
 @pytest.fixture
 def hook(monkeypatch):
     """The function's module, as a cold start would import it."""
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("NEW_VERSION", "arn:aws:lambda:us-east-1:111122223333:function:predict:8")
-    spec = spec_from_file_location("pretraffic_app", FOLDER / "app.py")
+    spec = spec_from_file_location("pretraffic_app", APP)
     module = module_from_spec(spec)
-    monkeypatch.delitem(sys.modules, "replay", raising=False)
     spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("replay", None)
+    return module
 
 
 def publish(store, tmp_path, name, answers_off_by=0.0):

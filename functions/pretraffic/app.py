@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 import boto3
-from replay import Question, failures
+from tensorlet.monitoring.golden import Question, failures
 from tensorlet.registry.registry import Registry
 from tensorlet.telemetry import log_cold_start, logger
 

@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from tensorlet.errors import TensorletError
 from tensorlet.registry.registry import Registry, Release
 
