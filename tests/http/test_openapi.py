@@ -7,6 +7,7 @@ import pytest
 import schemathesis
 from hypothesis import given, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     negative_data_rejection,
     positive_data_acceptance,
@@ -121,6 +122,11 @@ def test_schemathesis_finds_nothing(server_url, path):
 
 
 def excluded(case):
-    """A schema cannot say that data fills its shape, and TensorFlow Serving answers 400 for a wrong method."""
+    """A schema cannot say that data fills its shape, and TensorFlow Serving answers 400 for a wrong method.
+
+    This server has no buckets for jobs, and says so with the 501 that is documented.
+    """
     excluded = [negative_data_rejection, positive_data_acceptance]
+    if "/jobs" in case.path:
+        excluded.append(not_a_server_error)
     return [*excluded, unsupported_method] if case.path.startswith("/v1") else excluded
