@@ -10,12 +10,16 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
+import onnx
 import pytest
 from tensorlet.errors import ConversionFailed
 from tensorlet.publish import publish
 from tensorlet.publish.convert import convert_python
 from tensorlet.registry.registry import Registry
 from tensorlet.runtimes import load_session
+from tensorlet.serving.explain import Options, explain
+from tensorlet.serving.service import ModelService
+from tensorlet.settings import Settings
 from tensorlet.signature import TensorSpec
 from tensorlet.tensors import Tensor
 
@@ -250,3 +254,94 @@ def test_a_pickle_that_runs_code_is_refused_unopened(tmp_path):
             inputs=[TensorSpec("image", "FP32", (-1, 784))],
         )
     assert not opened.exists()
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def small(request, workplace):
+    """One run of each framework with everything that makes models small: its output and the manifest."""
+    workplace.run("torch", "cnn")
+    name = f"{request.param}-small"
+    run = workplace.train(
+        request.param, name, "--arch", "mlp", "--prune", "0.5", "--distill-from", "torch-cnn@1",
+        "--variants", "fp16,int8-static", "--alias", "live",
+    )  # fmt: skip
+    return run.stdout, workplace.release(name).manifest
+
+
+def test_variants_come_as_a_second_version_that_the_alias_means(small):
+    output, manifest = small
+
+    assert output.splitlines()[-1] == str(manifest.version) == "2"
+    assert manifest.document["derived_from"]["version"] == 1
+    jsonschema.validate(manifest.document, json.loads(SCHEMA.read_text()))
+    found = {(artifact.format, artifact.precision) for artifact in manifest.artifacts}
+    assert {("onnx", "fp32"), ("tflite", "fp32"), ("onnx", "fp16"), ("tflite", "fp16")} <= found
+    for format in ("onnx", "tflite"):
+        plain, half = (manifest.artifact(format, precision).size_bytes for precision in ("fp32", "fp16"))
+        assert half < 0.75 * plain
+
+
+def test_pruned_weights_are_gone_from_what_is_published(small, workplace):
+    output, manifest = small
+    model = onnx.load_from_string(
+        bytes(workplace.release(manifest.model).read(manifest.artifact("onnx").files[0]))
+    )
+    matrices = [
+        onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer if len(tensor.dims) == 2
+    ]
+
+    zeros = sum((matrix == 0).sum() for matrix in matrices) / sum(matrix.size for matrix in matrices)
+    assert zeros == pytest.approx(0.5, abs=0.01)
+    assert manifest.document["training"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert "pruning 50%" in output
+
+
+def test_a_manifest_names_the_teacher(small):
+    output, manifest = small
+
+    assert manifest.document["training"]["knobs"]["distill_from"] == "torch-cnn@1"
+    assert "learning from torch-cnn/1 too" in output
+
+
+def test_the_card_of_a_run_shows_curve_classes_variants_and_examples(small, workplace):
+    _, manifest = small
+    page = (workplace.folder / "registry" / manifest.name / "card.html").read_text()
+
+    for heading in ("Examples", "Quality", "Classes", "Variants", "How it was made"):
+        assert f"<h2>{heading}</h2>" in page
+
+
+CAPTUM = """
+import sys, numpy as np, torch
+from captum.attr import IntegratedGradients
+from training import torch_models
+weights, given, result = sys.argv[1:]
+model = torch_models.cnn(height=12, width=12, classes=4)
+model.load_state_dict(torch.load(weights, weights_only=True))
+given = np.load(given)
+found = IntegratedGradients(model.eval()).attribute(
+    torch.from_numpy(given["x"]), target=torch.from_numpy(given["target"]), n_steps=50, method="gausslegendre"
+)
+np.save(result, found.detach().numpy())
+"""
+
+
+def test_integrated_gradients_are_those_of_captum_on_the_source(workplace, tmp_path):
+    """The gradient graph is made from the ONNX file; Captum differentiates the PyTorch module itself."""
+    workplace.run("torch", "cnn")
+    service = ModelService.from_settings(Settings.from_environ({"TENSORLET_REGISTRY": workplace.registry}))
+    loaded = service.model("torch-cnn")
+    x = np.random.default_rng(0).random((3, *SHAPES["cnn"]), np.float32)
+    options = Options(method="integrated_gradients", steps=50)
+
+    found = explain(loaded, service.gradient, {"image": Tensor.from_numpy(x)}, options, 1 << 20)
+
+    np.savez(tmp_path / "given.npz", x=x, target=found.target)
+    weights = workplace.folder / "torch-cnn" / "model.pth"
+    arguments = [str(weights), str(tmp_path / "given.npz"), str(tmp_path / "captum.npy")]
+    done = subprocess.run(
+        [convert_python(), "-c", CAPTUM, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(found.attributions["image"], np.load(tmp_path / "captum.npy"), atol=1e-5)
+    assert np.abs(found.attributions["image"]).max() > 1e-3
