@@ -281,6 +281,10 @@ def test_classes_without_labels_are_numbers_and_k_is_at_most_their_number(bench:
     out = run(bench, "linear/a.csv", b"1,2,3,4\n", top_k=9)
     order = np.argsort(-answers([1, 2, 3, 4])[0])
     assert [int(cell) for cell in cells(out)[0][:3]] == order.tolist()
+    out = cells(run(bench, "linear/b.csv", b"1,2,3,4\n5,6,7,8\n", top_k=2))
+    assert [[int(cell) for cell in row[:2]] for row in out] == [
+        np.argsort(-scores)[:2].tolist() for scores in answers(*ROWS.tolist())
+    ]
     loaded = np.load(io.BytesIO(run(bench, "linear/a.npz", _npz(ROWS), top_k=1)))
     assert loaded["classes"].shape == (2, 1)
 

@@ -50,7 +50,7 @@ class Ranking(NamedTuple):
             raise UnreadableFile(
                 f"top_k: the model has {len(self.labels)} labels for {scores.shape[1]} classes"
             )
-        order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, : self.k]
+        order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, : self.k].copy()
         classes = order if self.labels is None else self.labels[order]
         return classes, np.take_along_axis(scores, order, axis=1)
 
