@@ -6,12 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tensorlet.publish.converters.job import OPSET, Job, describe
 from tensorlet.signature import DYNAMIC, TensorSpec
 from tensorlet.tensors import DATATYPES
 
 SIGNATURE = "serving_default"
+GRAPH_FILE = "saved_model.pb"
+# Operators on lists of tensors, and which of their inputs is the shape of an element.
+LISTS = {"TensorListReserve": 0, "TensorListFromTensor": 1, "TensorListStack": 1, "TensorListGetItem": 2}
 
 
 class Function(NamedTuple):
@@ -71,17 +75,43 @@ def to_tflite(job: Job, function: Function) -> None:
         )
         if single == function.inputs:
             raise
-        content = _converted(job, function, single, "single")
+        content = _converted(job, function, single, "single", edit=_say_single_rows)
     job.path("model.tflite").write_bytes(content)
 
 
-def _converted(job: Job, function: Function, inputs: tuple[TensorSpec, ...], name: str) -> bytes:
+def _converted(
+    job: Job,
+    function: Function,
+    inputs: tuple[TensorSpec, ...],
+    name: str,
+    edit: Callable[[Any], None] = lambda graph: None,
+) -> bytes:
+    """A TFLite file of the function for exactly these inputs; `edit` changes its graph before it is converted."""
     # Through a SavedModel: converting the function itself loses its variables without a word.
     folder = job.path(name)
     function.save(folder, inputs)
+    saved = saved_model_pb2.SavedModel.FromString((folder / GRAPH_FILE).read_bytes())
+    edit(saved.meta_graphs[0].graph_def)
+    (folder / GRAPH_FILE).write_bytes(saved.SerializeToString())
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[SIGNATURE])
     content: bytes = converter.convert()
     return content
+
+
+def _say_single_rows(graph: Any) -> None:
+    """Say that the lists of a recurrent layer hold single rows, also where it was traced for any batch.
+
+    A SavedModel keeps what it was traced with: lists of tensors [-1, units], which TFLite cannot take.
+    """
+    for function in graph.library.function:
+        nodes = {node.name: node for node in function.node_def}
+        for node in function.node_def:
+            shape = nodes.get(node.input[LISTS[node.op]].partition(":")[0]) if node.op in LISTS else None
+            if shape is not None and shape.op == "Const":
+                tensor = shape.attr["value"].tensor
+                dims = tf.make_ndarray(tensor)
+                if dims.ndim == 1 and len(dims) and dims[0] == DYNAMIC:
+                    tensor.CopyFrom(tf.make_tensor_proto([1, *dims[1:]], dims.dtype))
 
 
 def _tensor_spec(spec: TensorSpec) -> Any:
