@@ -27,8 +27,8 @@ TEXT: Schema = {"type": "string"}
 INTEGER: Schema = {"type": "integer"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 FLAG: Schema = {"type": "boolean"}
-# A model may answer NaN or Infinity, bare tokens which some readers take for null.
-ANSWER: Schema = {"type": ["number", "null"]}
+# No type, though it is a number: a model may answer NaN or Infinity, bare tokens which JSON Schema knows nothing of.
+ANSWER: Schema = {"description": "A number; NaN and Infinity are bare tokens."}
 ANY: Schema = {}
 MODEL_NAME: Schema = {"type": "string", "pattern": f"^{MODEL_PATTERN.pattern}$"}
 ALIAS: Schema = {"type": "string", "pattern": f"^{ALIAS_NAME.pattern}$"}
