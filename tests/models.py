@@ -184,3 +184,30 @@ def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], initializers
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()  # type: ignore[no-any-return]
+
+
+def publish_golden(store: Store, folder: Path, name: str, model: bytes, answers_off_by: float = 0.0) -> None:
+    """Publish `linear(4, ...)` with golden values, which its answers differ from by so much."""
+    import onnxruntime
+    from tensorlet.publish.golden import Golden, save_golden
+
+    inputs = {"image": np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)}
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    answers = session.run(["scores"], inputs)[0] + np.float32(answers_off_by)
+    files = {"model.onnx": folder / f"{name}.onnx", "golden.npz": folder / f"{name}.npz"}
+    files["model.onnx"].write_bytes(model)
+    save_golden(files["golden.npz"], Golden(inputs, {"scores": answers}))
+    artifact = {
+        "id": "onnx",
+        "format": "onnx",
+        "precision": "fp32",
+        "files": [{"path": "model.onnx"}],
+        "parity": {"max_abs_diff": 0.0, "tolerance": 1e-4},
+    }
+    manifest = {
+        "signature": load_session("onnx", model).signature.to_json(),
+        "artifacts": [artifact],
+        "files": [{"path": "golden.npz"}],
+        "default_artifact": "onnx",
+    }
+    publish_version(store, name, manifest, files)

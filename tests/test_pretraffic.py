@@ -5,20 +5,15 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import boto3
-import numpy as np
-import onnxruntime
 import pytest
 from botocore.stub import Stubber
 from tensorlet.http.app import App
 from tensorlet.http.aws import make_handler
-from tensorlet.publish.golden import Golden, save_golden
 from tensorlet.registry.registry import Registry
-from tensorlet.registry.writer import publish_version
-from tensorlet.runtimes import load_session
 from tensorlet.serving.service import ModelService
 from tensorlet.settings import Settings
 
-from tests.models import linear
+from tests.models import linear, publish_golden
 
 APP = Path(__file__).parents[1] / "functions/pretraffic/app.py"
 EVENT = {"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "hook-1"}
@@ -34,31 +29,6 @@ def hook(monkeypatch):
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def publish(store, tmp_path, name, answers_off_by=0.0):
-    """A model with golden values, which its answers differ from by so much."""
-    inputs = {"image": np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)}
-    session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
-    answers = session.run(["scores"], inputs)[0] + np.float32(answers_off_by)
-    golden, model = tmp_path / f"{name}.npz", tmp_path / f"{name}.onnx"
-    save_golden(golden, Golden(inputs, {"scores": answers}))
-    model.write_bytes(MODEL)
-    manifest = {
-        "signature": load_session("onnx", MODEL).signature.to_json(),
-        "artifacts": [
-            {
-                "id": "onnx",
-                "format": "onnx",
-                "precision": "fp32",
-                "files": [{"path": "model.onnx"}],
-                "parity": {"max_abs_diff": 0.0, "tolerance": 1e-4},
-            }
-        ],
-        "files": [{"path": "golden.npz"}],
-        "default_artifact": "onnx",
-    }
-    publish_version(store, name, manifest, {"model.onnx": model, "golden.npz": golden})
 
 
 @pytest.fixture
@@ -81,14 +51,14 @@ def ask(store):
 
 
 def test_a_version_that_answers_as_published_may_have_traffic(hook, store, tmp_path, ask):
-    publish(store, tmp_path, "digits")
-    publish(store, tmp_path, "churn")
+    publish_golden(store, tmp_path, "digits", MODEL)
+    publish_golden(store, tmp_path, "churn", MODEL)
 
     assert hook.failures(Registry([store]), ask) == []
 
 
 def test_a_different_answer_is_named_with_its_model_output_and_difference(hook, store, tmp_path, ask):
-    publish(store, tmp_path, "digits", answers_off_by=0.5)
+    publish_golden(store, tmp_path, "digits", MODEL, answers_off_by=0.5)
 
     (reason,) = hook.failures(Registry([store]), ask)
 
@@ -108,7 +78,7 @@ def test_a_different_answer_is_named_with_its_model_output_and_difference(hook, 
     ],
 )
 def test_a_version_that_does_not_answer_is_refused(hook, store, tmp_path, reply, reason):
-    publish(store, tmp_path, "digits")
+    publish_golden(store, tmp_path, "digits", MODEL)
 
     (found,) = hook.failures(Registry([store]), lambda question: reply)
 
@@ -120,7 +90,7 @@ def test_a_registry_without_models_stops_no_release(hook, store, ask):
 
 
 def test_a_model_that_cannot_be_read_is_not_the_new_versions_fault(hook, store, tmp_path, ask, capsys):
-    publish(store, tmp_path, "digits")
+    publish_golden(store, tmp_path, "digits", MODEL)
     store.put("digits/1/golden.npz", b"something else")
 
     assert hook.failures(Registry([store]), ask) == []
@@ -130,7 +100,7 @@ def test_a_model_that_cannot_be_read_is_not_the_new_versions_fault(hook, store, 
 @pytest.mark.parametrize(("off_by", "status"), [(0.0, "Succeeded"), (1.0, "Failed")])
 def test_codedeploy_gets_the_verdict(hook, store, tmp_path, ask, monkeypatch, off_by, status):
     """CodeDeploy itself is the one part that nothing here stands in for: botocore checks what it would be sent."""
-    publish(store, tmp_path, "digits", off_by)
+    publish_golden(store, tmp_path, "digits", MODEL, off_by)
     codedeploy = boto3.client("codedeploy")
     monkeypatch.setenv("TENSORLET_REGISTRY", "memory://")
     monkeypatch.setattr(hook.Registry, "open", lambda uri: Registry([store]))

@@ -3,10 +3,12 @@
 Each part says what AWS does. They reach into ministack, so they fit the version in requirements.txt and no other.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any
 
-from ministack.app import main
+from ministack import app
+from ministack.core import router
 from ministack.services.cloudformation import language_extensions, provisioners
 from samtranslator.intrinsics.resolver import IntrinsicsResolver
 
@@ -116,6 +118,17 @@ def security(api_id: str, schemes: Properties, required: list[Properties]) -> Pr
     return {"AuthorizationType": "JWT" if jwt else "CUSTOM", "AuthorizerId": made}
 
 
+def named(logical_id: str, properties: Properties, stack: str) -> Any:
+    """A resource of AWS CodeDeploy, of which only the name is asked."""
+    return f"{stack}-{logical_id}", {}
+
+
+async def codedeploy(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+    """CodeDeploy takes a hook's verdict (PutLifecycleEventHookExecutionStatus); its deployments are not played."""
+    taken = {"lifecycleEventHookExecutionId": json.loads(body)["lifecycleEventHookExecutionId"]}
+    return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(taken).encode()
+
+
 def extend() -> None:
     language_extensions.apply = literal_parameters(language_extensions.apply)
     handlers = provisioners._RESOURCE_HANDLERS
@@ -123,8 +136,12 @@ def extend() -> None:
     mapping["create"] = with_numbers(mapping["create"])
     http_api["create"] = with_routes(http_api["create"])
     http_api["update"] = with_new_routes(http_api["update"])
+    for kind in ("Application", "DeploymentGroup"):
+        handlers[f"AWS::CodeDeploy::{kind}"] = {"create": named, "delete": lambda name, properties: None}
+    app.SERVICE_HANDLERS["codedeploy"] = codedeploy
+    router.SERVICE_PATTERNS["codedeploy"] = {"target_prefixes": ["CodeDeploy_20141006"]}
 
 
 if __name__ == "__main__":
     extend()
-    main()
+    app.main()

@@ -8,7 +8,7 @@ import pytest
 from tensorlet.registry.store import open_store
 
 from tests.deploy.cloud import Stack, wait_until
-from tests.models import linear, publish_onnx
+from tests.models import linear, publish_golden, publish_onnx
 
 MODEL = linear(4, 3)
 ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
@@ -200,6 +200,29 @@ class TestReleases:
         assert function["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}
         assert function["Environment"]["Variables"]["TENSORLET_PRELOAD"] == "digits"
         assert changed.ask(PREDICT, BODY).status == 200
+
+    def test_the_hook_of_a_release_asks_the_new_version_for_golden_predictions(self, published, tmp_path):
+        """GIVEN a gradual release, WHEN a golden value is wrong, THEN the verdict is Failed and names it."""
+        released = published.configure(ApiAuth="NONE", CodeRelease="Canary10Percent5Minutes")
+        store = open_store(f"s3://{released.outputs['RegistryBucketName']}", released.cloud.environ())
+
+        publish_golden(store, tmp_path, "right", MODEL)
+        assert verdict(released) == {"status": "Succeeded", "reasons": []}
+
+        publish_golden(store, tmp_path, "wrong", MODEL, answers_off_by=0.5)
+        assert verdict(released) == {
+            "status": "Failed",
+            "reasons": ["wrong/1: output 'scores' differs by 5.0e-01, allowed 1.0e-04"],
+        }
+
+
+def verdict(stack: Stack) -> dict[str, object]:
+    """What the pre-traffic hook returns, called as CodeDeploy does."""
+    event = {"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "hook-1"}
+    reply = stack.cloud.client("lambda").invoke(
+        FunctionName=stack.resource("PretrafficFunction"), Payload=json.dumps(event)
+    )
+    return dict(json.loads(reply["Payload"].read()))
 
 
 def live_version(stack: Stack) -> int:
