@@ -211,3 +211,26 @@ def publish_golden(store: Store, folder: Path, name: str, model: bytes, answers_
         "default_artifact": "onnx",
     }
     publish_version(store, name, manifest, files)
+
+
+def to_parquet(rows: np.ndarray) -> bytes:
+    """A Parquet file with a column for each column of `rows`."""
+    from io import BytesIO
+
+    from arro3.core import Array, Table
+    from arro3.io import write_parquet
+
+    file = BytesIO()
+    columns = {f"c{number}": Array(rows[:, number].copy()) for number in range(rows.shape[1])}
+    write_parquet(Table.from_pydict(columns), file)
+    return file.getvalue()
+
+
+def from_parquet(content: bytes) -> np.ndarray:
+    """`from_parquet(to_parquet(rows)) == rows`."""
+    from io import BytesIO
+
+    from arro3.io import read_parquet
+
+    table = read_parquet(BytesIO(content)).read_all()
+    return np.stack([table.column(number).to_numpy() for number in range(table.num_columns)], axis=1)

@@ -8,7 +8,7 @@ import pytest
 from tensorlet.registry.store import open_store
 
 from tests.deploy.cloud import Stack, wait_until
-from tests.models import linear, publish_golden, publish_onnx
+from tests.models import from_parquet, linear, publish_golden, publish_onnx, to_parquet
 
 MODEL = linear(4, 3)
 ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
@@ -105,13 +105,13 @@ class TestBatch:
         rows = [line.split(b",") for line in output(published, f"{key}.out").splitlines()]
         np.testing.assert_allclose(np.array(rows, float), expected(), rtol=1e-5)
 
-    def test_a_parquet_file_is_read_by_the_layer_of_its_own(self, published, tmp_path):
+    def test_a_parquet_file_is_read_by_the_layer_of_its_own(self, published):
         key = "digits/rows.parquet"
 
-        drop(published, key, parquet(ROWS))
+        drop(published, key, to_parquet(ROWS))
 
         assert report(published, key)["rows_out"] == 2
-        np.testing.assert_allclose(parquet_rows(output(published, f"{key}.out")), expected(), rtol=1e-5)
+        np.testing.assert_allclose(from_parquet(output(published, f"{key}.out")), expected(), rtol=1e-5)
 
     def test_a_long_file_is_split_predicted_side_by_side_and_joined(self, published):
         """Step Functions' Distributed Map over the chunks; the bytes are those of an unsplit run."""
@@ -154,28 +154,6 @@ class TestBatch:
 
 def execution_status(stack: Stack, arn: str) -> str:
     return str(stack.cloud.client("stepfunctions").describe_execution(executionArn=arn)["status"])
-
-
-def parquet(rows: np.ndarray) -> bytes:
-    """A Parquet file with a column for each column of `rows`."""
-    from io import BytesIO
-
-    from arro3.core import Array, Table
-    from arro3.io import write_parquet
-
-    file = BytesIO()
-    names = [f"c{number}" for number in range(rows.shape[1])]
-    write_parquet(Table.from_pydict({n: Array(rows[:, i].copy()) for i, n in enumerate(names)}), file)
-    return file.getvalue()
-
-
-def parquet_rows(content: bytes) -> np.ndarray:
-    from io import BytesIO
-
-    from arro3.io import read_parquet
-
-    table = read_parquet(BytesIO(content)).read_all()
-    return np.stack([table.column(i).to_numpy() for i in range(table.num_columns)], axis=1)
 
 
 class TestReleases:

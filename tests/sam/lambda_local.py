@@ -26,6 +26,9 @@ HOST = "host.docker.internal"
 CONTAINER = ["--skip-pull-image", "--invoke-image", IMAGE, "--add-host", f"{HOST}:host-gateway"]
 
 
+WARM = ["PredictFunction", "BatchFunction"]  # whose containers are started; each takes seconds
+
+
 class Unavailable(Exception):
     """Something that has to be installed first; the message says what and how."""
 
@@ -155,7 +158,7 @@ def invoke(function: str, event: Path, env_file: Path) -> Any:
 def start_lambda(env_file: Path, log: Path) -> Iterator[Callable[[str, Any], Any]]:
     """`sam local start-lambda` with warm containers: yields `call(function, event) -> return value`."""
     port = free_port()
-    command = [SAM, "local", "start-lambda", "--port", str(port), "--warm-containers", "EAGER"]
+    command = [SAM, "local", "start-lambda", *WARM, "--port", str(port), "--warm-containers", "EAGER"]
     with log.open("w") as output:
         server = subprocess.Popen(
             [*command, "--env-vars", str(env_file), *CONTAINER],

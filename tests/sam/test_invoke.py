@@ -14,7 +14,7 @@ from tensorlet.registry.writer import publish_version
 from tensorlet.runtimes import load_session
 
 from events import generate
-from tests.models import linear, publish_onnx
+from tests.models import from_parquet, linear, publish_onnx, to_parquet
 from tests.sam import invoke, lambda_local
 from tests.sam.conftest import load_event
 from tests.sam.lambda_local import ROOT
@@ -141,6 +141,20 @@ class TestWarm:
         assert warm_lambda("BatchFunction", event) == {"batchItemFailures": []}
 
         assert_predictions_are_right(stack, key)
+
+    def test_batch_reads_parquet_by_the_layer_of_its_own(self, warm_lambda, stack, registry, dropped_file):
+        event, key = dropped_file
+        rows = np.array([generate.zero(), generate.one(), generate.seven()], np.float32)
+        parquet_key, parquet_event = key.replace(".csv", ".parquet"), json.loads(json.dumps(event))
+        body = json.loads(parquet_event["Records"][0]["body"])
+        body["Records"][0]["s3"]["object"]["key"] = quote_plus(parquet_key, safe="/")
+        parquet_event["Records"][0]["body"] = json.dumps(body)
+        stack.client().put_object(Bucket=stack.input, Key=parquet_key, Body=to_parquet(rows))
+
+        assert warm_lambda("BatchFunction", parquet_event) == {"batchItemFailures": []}
+
+        out = stack.client().get_object(Bucket=stack.output, Key=f"{parquet_key}.out")["Body"].read()
+        np.testing.assert_allclose(from_parquet(out), scores(*rows), rtol=1e-5)
 
     def test_batch_ignores_the_test_event_that_s3_sends_at_set_up(self, warm_lambda, registry):
         test_event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "input"}
