@@ -8,11 +8,11 @@ from tests.batch.load import POISON, run
 @pytest.mark.slow
 @pytest.mark.stack
 def test_files_dropped_at_once_all_end_in_reports_and_none_twice():
-    injected, survived = run(files=600)
+    injected, survived = run(files=300)
 
-    assert injected.repeated > 100
-    assert injected.failed_calls > 10
-    assert (survived.reports, survived.right) == (600, 600)
+    assert injected.repeated > 50
+    assert injected.failed_calls > 5
+    assert (survived.reports, survived.right) == (300, 300)
     # Written again only where storage did what was asked, and its answer was lost.
     assert survived.writes.total() - survived.writes[1] <= injected.failed_calls
     assert survived.dead == ["no event"] * POISON

@@ -281,7 +281,7 @@ def test_parts_of_another_plan_are_not_used(split_bench: Bench, store):
     assert split_bench.out(key) == whole.out(key) != first
 
 
-@settings(max_examples=settings.default.max_examples // 2)  # each is dozens of steps
+@settings(max_examples=settings.default.max_examples // 4)  # each is dozens of steps
 @given(data=st.data())
 def test_steps_may_be_repeated_reordered_and_cut_off(split_bench_of, data):
     """GIVEN chunks predicted in any order, each perhaps more than once and cut off at any storage call
