@@ -171,3 +171,11 @@ def test_many_threads_share_one_session(open_session):
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(answers_right, [rows % 7 + 1 for rows in range(400)]))
+
+
+def test_an_output_that_is_not_what_the_manifest_says_is_refused():
+    told = Signature((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP64", (-1,)),))
+    session = OnnxSession(add_one(), told, 1)
+
+    with pytest.raises(InferenceFailed, match="output 'y': the manifest says FP64, the model gives FP32"):
+        session.infer({"x": from_values("FP32", (2,), [1.0, 2.0])})

@@ -346,13 +346,17 @@ class _Api:
         return held
 
     def read_tensor(self, value: int | None, spec: TensorSpec) -> Tensor:
-        """A copy of an output, whose datatype is that of `spec`."""
+        """A copy of an output. Raises _StatusError where its datatype is not the one that `spec` says."""
         info = c_void_p()
         self.check(self.GetTensorTypeAndShape(value, byref(info)))
         try:
-            shape = self.read_dims(info)
+            datatype, shape = self.read_shape(info)
         finally:
             self.ReleaseTensorTypeAndShapeInfo(info)
+        if datatype != spec.datatype:
+            raise _StatusError(
+                f"output {spec.name!r}: the manifest says {spec.datatype}, the model gives {datatype}"
+            )
         if spec.datatype == "BYTES":
             return Tensor("BYTES", shape, self._read_strings(value, element_count(shape)))
         size_bytes = element_count(shape) * DATATYPES[spec.datatype].size_bytes
