@@ -12,6 +12,8 @@ from tensorlet.cli.keys import Secret
 from tensorlet.errors import Conflict, StorageUnavailable
 from tensorlet.http.api_keys import EMPTY, make_key
 
+pytestmark = pytest.mark.stack
+
 APP = Path(__file__).parents[2] / "functions/authorize/app.py"
 
 
