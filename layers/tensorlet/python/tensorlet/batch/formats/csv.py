@@ -58,6 +58,7 @@ class CsvReader:
     def rows(self) -> Iterator[Rows]:
         """All rows of the file in blocks. Raises UnreadableFile: not UTF-8, or a quote that is never closed."""
         if self._columns is None:
+            self._expect_no_rows()
             return
         lane = _lane(self._columns) if self._fast else None
         start = 0
@@ -69,6 +70,13 @@ class CsvReader:
                 rows = self._read_carefully(block, self._columns, start)
             start += rows.size
             yield rows
+
+    def _expect_no_rows(self) -> None:
+        """A file that seems to be nothing but a header may be one with a quote too many. Raises UnreadableFile."""
+        for block in self._blocks:
+            if self._read_carefully(block, Columns(0, (), ()), 0).size:
+                limit = SAMPLE_BYTES >> 10
+                raise UnreadableFile(f"the first row takes more than {limit} KiB: is a quote not closed?")
 
     def _read_fast(self, block: bytes, columns: Columns, lane: Lane) -> Rows | None:
         positions = columns.positions

@@ -190,5 +190,8 @@ def _arro3() -> tuple[Any, Any]:
         import arro3.core
         import arro3.io
     except ImportError:
-        raise UnreadableFile("Parquet needs the package `arro3-io`, which is not installed here") from None
+        raise UnreadableFile(
+            "Parquet needs the package `arro3-io`, which is not installed here:"
+            " install `tensorlet[parquet]`, or on AWS give the function the layer `ParquetLayer`"
+        ) from None
     return arro3.core, arro3.io
