@@ -29,7 +29,7 @@ from tests.models import linear, publish_onnx
 WORKERS = 3
 REPEATED = 0.3  # of the messages are sent twice
 FAILING = 0.005  # of the storage calls fail, half of them after they were carried out
-VISIBILITY_S = 5
+VISIBILITY_S = 10  # of ten files at once; a message that nobody understands is dead after five times as long
 POISON = 5  # messages that nobody understands
 KINDS = [b"1,2,3,4\n", b"1,2,3,4\nx,2,3,4\n5,6,7,8\n", b"\xff\xff", b"1,2,3,4.0\n" * 20]
 

@@ -87,8 +87,8 @@ def test_sequencers_of_one_key_grow_with_time():
 
 
 class NoVersions:
-    def head_object(self, **_):
-        return {"ETag": ""}
+    def get_bucket_versioning(self, **_):
+        return {}
 
 
 def test_an_object_of_a_versioned_bucket_has_its_version(stack):

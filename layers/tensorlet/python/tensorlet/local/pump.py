@@ -136,17 +136,12 @@ def real_record(s3: Any, record: dict[str, Any], message: Mapping[str, Any]) -> 
 def version_of(s3: Any, bucket: str, key: str, etag: str) -> str | None:
     """The newest version of the object with this ETag; None in a bucket without versions, or none any more."""
     try:
-        newest = s3.head_object(Bucket=bucket, Key=key)
-        if "VersionId" not in newest or newest["ETag"].strip('"') == etag:
-            version: str | None = newest.get("VersionId")
-            return version
-    except s3.exceptions.ClientError:
-        pass  # it was removed; its versions may still be there
-    try:
+        if not s3.get_bucket_versioning(Bucket=bucket).get("Status"):
+            return None
         listing = s3.list_object_versions(Bucket=bucket, Prefix=key)
     except s3.exceptions.NoSuchBucket:
         return None
-    for older in listing.get("Versions", []):
-        if older["Key"] == key and older["ETag"].strip('"') == etag and older["VersionId"] != "null":
-            return str(older["VersionId"])
+    for version in listing.get("Versions", []):
+        if version["Key"] == key and version["ETag"].strip('"') == etag and version["VersionId"] != "null":
+            return str(version["VersionId"])
     return None
