@@ -53,6 +53,7 @@ def publish_run(
         scores=OUTPUT,
         labels=[str(label) for label in range(data.classes)],
         golden={INPUT: images},
+        profile=knobs.output / EVALUATION_FILE,
         keep=knobs.output,
         signer=knobs.signer,
         code=Path(__file__).parent,

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from tensorlet.errors import ConversionFailed, InvalidRequest, ParityError, PublishError, UntrustedSource
+from tensorlet.monitoring.drift import compare
 from tensorlet.publish import publish
 from tensorlet.publish.convert import convert_python
 from tensorlet.registry.registry import Registry
@@ -202,3 +203,22 @@ def test_bad_names_are_refused_before_any_work(keras_model, registry, arguments)
 def test_a_role_must_be_an_output(keras_model, registry):
     with pytest.raises(PublishError, match="--scores: expected an output, one of y"):
         publish(keras_model, "doubler", registry, scores="probabilities")
+
+
+@pytest.mark.slow
+def test_typical_rows_leave_a_profile_of_inputs_and_answers(tmp_path, registry):
+    (tmp_path / "model.onnx").write_bytes(models.linear(4, 3))
+    x = np.random.default_rng(0).random((500, 4), dtype=np.float32)
+    np.savez(tmp_path / "rows.npz", image=x)
+
+    publish(tmp_path / "model.onnx", "linear", registry, profile=tmp_path / "rows.npz")
+
+    document = released(registry, "linear").document
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+    assert sorted(document["profile"]) == [f"image[{i}]" for i in range(4)] + [
+        f"scores[{i}]" for i in range(3)
+    ]
+    weights, bias = models.linear_weights(4, 3)
+    assert [
+        drift.psi for drift in compare(document["profile"], {"image": x, "scores": x @ weights + bias})
+    ] == (pytest.approx([0.0] * 7, abs=1e-3))

@@ -126,6 +126,11 @@ def _publish(parser: ArgumentParser) -> None:
         "--labels", metavar="FILE", help="class labels: a text file with one a line, or a JSON list"
     )
     parser.add_argument(
+        "--profile",
+        metavar="FILE",
+        help=".npz or .csv with typical inputs, which `tensorlet drift` compares requests with",
+    )
+    parser.add_argument(
         "--fast-start",
         choices=("auto", "always", "never"),
         default="auto",
@@ -203,6 +208,15 @@ def _add_observations(parser: ArgumentParser) -> None:
         metavar="N",
         help="how far to look back (default: 24)",
     )
+    _add_registry(parser)
+
+
+def _inspect(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "target", metavar="PATH|NAME[@VERSION|ALIAS]", help="a saved model, or one of a registry"
+    )
+    parser.add_argument("--graph", metavar="FILE.svg", help="draw the graph of an ONNX or TFLite model")
+    parser.add_argument("--json", action="store_true", help="for scripts: one JSON document")
     _add_registry(parser)
 
 
@@ -414,6 +428,7 @@ def _demo(parser: ArgumentParser) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "publish": ("convert a model, check it against its source and publish a version of it", _publish),
     "optimize": ("add smaller variants, measured against the original, in a new version", _optimize),
+    "inspect": ("say what a saved model or a version is, and draw its graph, without running it", _inspect),
     "models": ("list the models of a registry, their versions and aliases", _models),
     "alias": ("point an alias of a model at one of its versions", _alias),
     "sign": ("sign a version that was published without, or the aliases of a model", _sign),

@@ -32,7 +32,7 @@ class Estimate(NamedTuple):
     """One line of the answer: `seconds` are of one request or file, `cost` is of all of them."""
 
     what: str  # "request", or the format of the file
-    count: int
+    times: int
     memory_mb: int
     seconds: float
     cost: Cost

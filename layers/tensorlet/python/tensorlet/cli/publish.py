@@ -25,6 +25,7 @@ def run(arguments: Namespace) -> int:
         scores=arguments.scores,
         labels=labels,
         fast_start=arguments.fast_start,
+        profile=Path(arguments.profile) if arguments.profile else None,
         signer=signer_of(arguments),
         report=print,
     )

@@ -15,7 +15,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from tensorlet.errors import ArtifactRefused, ConversionFailed, InferenceFailed, PublishError, UntrustedSource
+from tensorlet.errors import (
+    ArtifactRefused,
+    ConversionFailed,
+    InferenceFailed,
+    InvalidRequest,
+    PublishError,
+    UntrustedSource,
+)
 from tensorlet.publish.card import card_maker
 from tensorlet.publish.confine import network_open
 from tensorlet.publish.convert import DESCRIBE, run_steps
@@ -71,6 +78,7 @@ def publish(
     fast_start: str = "auto",
     details: Mapping[str, Any] | None = None,
     golden: Arrays | None = None,
+    profile: Path | None = None,
     keep: Path | None = None,
     attachments: Mapping[str, Path] | None = None,
     signer: Signer | None = None,
@@ -82,9 +90,9 @@ def publish(
     `inputs` and `outputs` name the model's tensors where it does not, or otherwise; `module` is the factory
     that PyTorch weights belong to, `architecture` the file with the to_json() of Keras weights. `classes` and
     `scores` say which output is which for classification, and `labels` name the classes. `details` is added to
-    the manifest, `golden` replaces made-up inputs of the check, `keep` is a folder that gets a copy of every
-    artifact. `signer` signs the version and the aliases. `code` is a folder of the checkout
-    that made the model; by default the current one.
+    the manifest, `golden` replaces made-up inputs of the check, `profile` is a file of typical rows (see `evaluation`)
+    that drift is measured against, `keep` is a folder that gets a copy of every artifact. `signer` signs the version
+    and the aliases. `code` is a folder of the checkout that made the model; by default the current one.
 
     Raises:
         PublishError: no known format, or arguments that do not fit the model.
@@ -133,6 +141,8 @@ def publish(
         for candidate in made:
             files |= _add_variant(candidate, document, report)
         document |= roles | ({"labels": list(labels)} if labels else {}) | dict(details or {})
+        if profile:
+            document["profile"] = _profile(profile, made[0], description.signature, Path(folder), labels)
         document["provenance"] = provenance(
             code or Path.cwd(),
             {
@@ -329,6 +339,21 @@ def _itself(artifact: Candidate) -> Description | None:
     if not artifact.trial:
         return None
     return Description(artifact.trial.signature, artifact.path.with_name(FILE), {})
+
+
+def _profile(
+    path: Path, artifact: Candidate, signature: Signature, folder: Path, labels: Sequence[str] | None
+) -> Mapping[str, Any]:
+    """Histograms of the rows in a file and of the artifact's answers to them. Raises InvalidRequest."""
+    from tensorlet.monitoring.drift import profile  # NumPy, as all of these: only where somebody asks
+    from tensorlet.publish.evaluation import read_rows
+    from tensorlet.publish.measure import Subject, answers
+
+    if not signature.batched:
+        raise InvalidRequest(f"{path}: a profile needs a model that takes batches of any size")
+    rows = read_rows(path, signature, labels or ()).inputs
+    subject = Subject(artifact.format, artifact.format, artifact.path)
+    return profile({**rows, **answers(subject, signature, rows, folder / "profile")})
 
 
 def _saved_model_files(source: Path, form: SourceFormat, folder: Path) -> dict[str, Path]:

@@ -109,7 +109,7 @@ def write_gru(context: Any, node: Any, name: str, arguments: Any) -> None:
     context.make_node("Identity", [operator.output[1]], outputs=[outputs[1]])
 
 
-HANDLERS = {MARK: (write_gru, [])}
+HANDLERS: dict[str, tuple[Any, list[Any]]] = {MARK: (write_gru, [])}
 
 
 def _both_biases(bias: Any, width: int) -> Any:
