@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def aws() -> Iterator[Cloud]:
     """A stand-in for AWS. Without Docker or SAM CI fails; elsewhere the tests are skipped, and say why."""
-    try:
-        lambda_local.prepare()
-        running = cloud.start()
-        stand_in = running.__enter__()
-    except Unavailable as missing:
-        if os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    try:
+    with ExitStack() as opened:
+        try:
+            lambda_local.prepare()
+            stand_in = opened.enter_context(cloud.start())
+        except Unavailable as missing:
+            if os.environ.get("CI"):
+                pytest.fail(str(missing))
+            pytest.skip(str(missing))
         yield stand_in
-    finally:
-        running.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="session")

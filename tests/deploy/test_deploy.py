@@ -167,8 +167,8 @@ class TestReleases:
         assert live_version(changed) == before + 1
         assert changed.ask(PREDICT, BODY).status == 200
 
-    def test_snapstart_answers_with_models_loaded_before_the_snapshot(self, published):
-        """GIVEN SnapStart and a model to preload, WHEN the registry is gone, THEN it answers all the same."""
+    def test_snapstart_answers_from_a_version_that_was_initialised_when_it_was_published(self, published):
+        """The stand-in runs the hooks too: models are preloaded before the snapshot, connections made anew after."""
         changed = published.configure(ApiAuth="NONE", SnapStart="on", PreloadModels="digits")
 
         function = changed.cloud.client("lambda").get_function(
