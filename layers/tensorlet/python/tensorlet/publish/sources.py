@@ -29,8 +29,24 @@ class SourceFormat(NamedTuple):
 SOURCES = {
     source.name: source
     for source in (
-        SourceFormat("onnx", "onnx", "from_onnx", (ONNX,), False, 1e-6),
-        SourceFormat("tflite", "tflite", "", (TFLITE,), False, 1e-6),
+        SourceFormat(
+            "onnx",
+            "onnx",
+            "from_onnx",
+            (ONNX,),
+            False,
+            1e-6,
+            {TFLITE: "nothing here converts ONNX to TFLite; publish the framework's own file instead"},
+        ),
+        SourceFormat(
+            "tflite",
+            "tflite",
+            "",
+            (TFLITE,),
+            False,
+            1e-6,
+            {ONNX: "nothing here converts TFLite to ONNX; publish the framework's own file instead"},
+        ),
         SourceFormat("keras", "keras", "from_keras", (ONNX, TFLITE), False, 1e-5),
         SourceFormat("h5", "keras", "from_keras", (ONNX, TFLITE), False, 1e-5),
         SourceFormat("keras_weights", "keras", "from_keras", (ONNX, TFLITE), False, 1e-5),
