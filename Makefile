@@ -40,10 +40,11 @@ fix: .venv/installed  ## format, and mend what the linter can
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-build: .venv-sam/installed  ## build functions and layers with SAM
+build: .venv/installed .venv-sam/installed  ## build functions and layers with SAM, and print what the layers weigh
 	PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam build
+	.venv/bin/python layers/runtime/sizes.py .aws-sam/build
 
-invoke: .venv/installed build  ## a function in the Lambda image: make invoke EVENT=events/predict-v2.json
+invoke: build  ## a function in the Lambda image: make invoke EVENT=events/predict-v2.json
 	.venv/bin/python -m tests.sam.invoke "$(EVENT)" $(FILE)
 
 bench: .venv/installed  ## measure against floors and peers, and write docs/benchmarks.md
