@@ -234,6 +234,7 @@ def test_answers_are_judged_by_class_or_else_by_value():
     assert judge({"y": near}, {"y": values}, "y", None) == Quality(None, 0.5, pytest.approx(2.0), 2)
 
 
+@pytest.mark.slow
 def test_a_model_without_batches_is_measured_by_its_one_answer(tmp_path):
     (tmp_path / "model.onnx").write_bytes(identity({"x": ("FP32", [300])}))
     signature = Signature((TensorSpec("x", "FP32", (300,)),), (TensorSpec("x_out", "FP32", (300,)),))

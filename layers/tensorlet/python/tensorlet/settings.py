@@ -34,8 +34,8 @@ class Settings(NamedTuple):
     dead_letters: str = ""
     model: str = ""
     kserve_v1: bool = False
-    docs: bool = False
     max_explain_evaluations: int = 1 << 16
+    docs: bool = False
     cors_origin: str = ""
     preload: tuple[tuple[str, str | None], ...] = ()
     trusted_keys: str = ""
