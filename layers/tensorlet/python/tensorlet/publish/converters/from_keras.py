@@ -41,7 +41,10 @@ def load(job: Job) -> Function:
 def _model(job: Job) -> Any:
     """The model, or Refused where its weights do not fit its architecture."""
     if job.architecture is None:
-        return keras.models.load_model(job.source, compile=False, safe_mode=True)
+        try:
+            return keras.models.load_model(job.source, compile=False, safe_mode=True)
+        except TypeError as error:  # of the legacy format: layers with several inputs that are operators
+            raise Refused(f"Keras cannot load this file ({error}); save the model as .keras") from error
     # In safe mode, like everything that Keras reads back unless it is told otherwise.
     model = keras.models.model_from_json(Path(job.architecture).read_text(encoding="utf-8"))
     if not model.built:
