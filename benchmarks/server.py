@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -221,9 +221,16 @@ def check(port: int, request: bytes, rows: int) -> None:
 
 
 def free_port() -> int:
-    """MLServer takes the two ports above it as well."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """The first of three free ports in a row: MLServer takes the two above it as well."""
+    while True:
+        with ExitStack() as held:
+            first = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            try:
+                for port in (first + 1, first + 2):
+                    held.enter_context(socket.create_server(("127.0.0.1", port)))
+            except (OSError, OverflowError):  # one of them is taken, or beyond the last port
+                continue
+            return int(first)
 
 
 def family(pid: int) -> list[int]:
