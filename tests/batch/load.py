@@ -1,6 +1,6 @@
 """Many small files dropped at once, with everything going wrong that may: the queue pump's part of docs/reliability.md.
 
-`python -m tests.batch.load --files 10000` runs it at the size of the table there; the tests run a small part of it.
+`python -m tests.batch.load --files 1000` gives the table there; the tests run a part of it.
 The input bucket, its events and the queue are moto's, the handler is the function's own, and storage fails under it.
 """
 
