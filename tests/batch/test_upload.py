@@ -106,6 +106,7 @@ def test_a_range_is_that_of_the_etag_or_a_conflict(any_store):
         pytest.param([3, 11 * MIB, 2 * MIB, 10 * MIB, 7], id="large ones are copied"),
     ],
 )
+@pytest.mark.slow
 def test_objects_are_appended_as_if_their_bytes_were_written(any_store, sizes):
     pieces = [bytes([n + 1]) * size for n, size in enumerate(sizes)]
     writing = Upload(any_store, "m/a.out")

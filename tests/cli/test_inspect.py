@@ -46,6 +46,7 @@ def test_a_tflite_file_is_read_without_a_runtime(capsys):
     assert sum(found["operators"].values()) > 0
 
 
+@pytest.mark.slow
 def test_a_version_is_said_with_its_artifacts_and_its_graph(linear, tmp_path, capsys):
     registry = f"file://{tmp_path / 'registry'}"
     assert main(["publish", str(linear), "--name", "linear", "--registry", registry]) == 0

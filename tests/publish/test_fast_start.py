@@ -30,6 +30,9 @@ WEIGHTS, BIAS = linear_weights(COLUMNS, OUTPUTS)
 GOLDEN = Golden({"image": IMAGES}, {"scores": IMAGES @ WEIGHTS + BIAS})
 
 
+pytestmark = pytest.mark.slow  # each publishes, in processes of their own
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "linear.onnx"

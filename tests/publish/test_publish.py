@@ -41,6 +41,7 @@ def test_both_formats_are_published_with_their_parity_and_the_golden_values(kera
     assert any("model.tflite" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_published_manifest_follows_its_schema(keras_model, registry):
     publish(keras_model, "doubler", registry, scores="y", labels=["a", "b", "c"])
 
@@ -50,6 +51,7 @@ def test_a_published_manifest_follows_its_schema(keras_model, registry):
 
 
 @pytest.mark.parametrize(("crashing", "left"), [("onnx", "tflite"), ("tflite", "onnx")])
+@pytest.mark.slow
 def test_a_crashing_conversion_takes_only_its_own_format_down(
     keras_model, registry, monkeypatch, crashing, left
 ):
@@ -63,6 +65,7 @@ def test_a_crashing_conversion_takes_only_its_own_format_down(
 
 
 @pytest.mark.parametrize("lying", ["onnx", "describe"])
+@pytest.mark.slow
 def test_nothing_is_published_when_an_artifact_answers_differently_from_its_source(
     keras_model, registry, monkeypatch, lying
 ):
@@ -74,6 +77,7 @@ def test_nothing_is_published_when_an_artifact_answers_differently_from_its_sour
     assert Registry.open(registry).models() == []
 
 
+@pytest.mark.slow
 def test_the_row_of_the_largest_difference_is_named(keras_model, registry, monkeypatch):
     monkeypatch.setenv("FAKE_WRONG", "describe")  # in row 5
 
@@ -123,6 +127,7 @@ def test_weights_beside_an_onnx_file_are_taken_into_it(tmp_path, registry):
     assert [file.path for file in answer.manifest.artifacts[0].files] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_weights_outside_the_folder_of_an_onnx_file_are_refused(tmp_path, registry):
     (tmp_path / "inner").mkdir()
     source = tmp_path / "inner" / "linear.onnx"
@@ -159,6 +164,7 @@ def test_a_file_that_crashes_its_runtime_is_refused_and_the_publisher_lives(tmp_
     assert Registry.open(registry).models() == []
 
 
+@pytest.mark.slow
 def test_a_tflite_file_of_fixed_batch_can_be_published_for_any_batch(registry):
     publish(TFLITE / "batch1.tflite", "doubler", registry, inputs=[TensorSpec("x", "FP32", (-1, 3))])
 
@@ -200,6 +206,7 @@ def test_bad_names_are_refused_before_any_work(keras_model, registry, arguments)
         publish(keras_model, registry=registry, **arguments)
 
 
+@pytest.mark.slow
 def test_a_role_must_be_an_output(keras_model, registry):
     with pytest.raises(PublishError, match="--scores: expected an output, one of y"):
         publish(keras_model, "doubler", registry, scores="probabilities")

@@ -48,5 +48,5 @@ class pointer:
         self.address: int | None = self._view.buf
         self.size_bytes: int = self._view.len
 
-    def __del__(self) -> None:
-        _release(self._view)  # a buffer that was never had is no error
+    def __del__(self, release: Any = _release) -> None:  # by then the module may have lost its names
+        release(self._view)  # a buffer that was never had is no error
