@@ -9,7 +9,7 @@ PIP = bin/python -m pip install --quiet --disable-pip-version-check
 FAST = not slow and not training and not sam and not stack
 EVENT ?= events/predict-v2.json
 
-.PHONY: help setup demo test test-fast test-slow check fix build invoke bench conformance clean
+.PHONY: help setup demo test test-fast test-slow check fix build invoke bench matrix conformance clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ invoke: build  ## a function in the Lambda image: make invoke EVENT=events/predi
 
 bench: .venv/installed  ## measure against floors and peers, and write docs/benchmarks.md
 	.venv/bin/python -m benchmarks
+
+matrix: setup  ## publish every source by architecture by format, and write the table in docs/models.md
+	.venv/bin/python -m tests.matrix
 
 conformance: .venv/installed  ## check any server: make conformance URL=http://HOST:PORT
 	.venv/bin/python -m pytest tests/conformance --base-url "$(URL)"

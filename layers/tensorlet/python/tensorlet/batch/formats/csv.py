@@ -76,7 +76,9 @@ class CsvReader:
         for block in self._blocks:
             if self._read_carefully(block, Columns(0, (), ()), 0).size:
                 limit = SAMPLE_BYTES >> 10
-                raise UnreadableFile(f"the first row takes more than {limit} KiB: is a quote not closed?")
+                raise UnreadableFile(
+                    f"no row ends in the first {limit} KiB: is a quote not closed, or do lines end in CR alone?"
+                )
 
     def _read_fast(self, block: bytes, columns: Columns, lane: Lane) -> Rows | None:
         positions = columns.positions
