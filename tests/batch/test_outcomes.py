@@ -132,7 +132,10 @@ TEXT = b"1,2\n3,4\n"
             "a.csv", b'"1,2\n3,4\n', "a quote is never closed", id="CSV that begins with an open quote"
         ),
         pytest.param(
-            "a.csv", b'"a,b\n' + b"3,4\n" * 50000 + b'"\n5,6\n', "no row ends in the first", id="CSV with a late quote"
+            "a.csv",
+            b'"a,b\n' + b"3,4\n" * 50000 + b'"\n5,6\n',
+            "no row ends in the first",
+            id="CSV with a late quote",
         ),
         pytest.param("a.csv", b"1\n1,2,3\n1\n", "takes 2 numbers", id="ragged CSV"),
         pytest.param("a.csv.gz", TEXT, "gzip is damaged", id="gzip that is none"),
