@@ -9,10 +9,9 @@ import pytest
 RUNTIME = Path(__file__).parents[2] / "layers/runtime"
 sys.path.insert(0, str(RUNTIME))
 
+import build  # noqa: E402  # scripts beside their requirements, not a package
 import bytecode  # noqa: E402
 import sizes  # noqa: E402
-
-import build  # noqa: E402  # scripts beside their requirements, not a package
 
 
 def program(path: Path, line: str) -> str:
