@@ -5,6 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
+# Private, but nothing else reads what Keras 2 wrote: see _revive_optimizers.
+from tensorflow.python.keras.optimizer_v2.optimizer_v2 import RestoredOptimizer
+from tensorflow.python.saved_model import revived_types
+
 from tensorlet.publish.converters.job import SIGNATURES_FILE, Job, Refused, datatype, renamed, run
 from tensorlet.publish.converters.saved_model_roles import find_roles
 from tensorlet.publish.converters.tensorflow_graph import Function, describe_function, to_onnx, to_tflite
@@ -43,6 +47,24 @@ def load(job: Job) -> Function:
     return Function(call, inputs, track=model)
 
 
+def _revive_optimizers() -> None:
+    """Let SavedModels of compiled Keras 2 models load: they refer to their optimizer's slots.
+
+    Keras itself registered the class, until version 3; with neither, `load` ends in "'_UserObject' object has no
+    attribute 'add_slot'". The slots are read and never used.
+    """
+    version = revived_types.VersionedTypeRegistration(
+        object_factory=lambda proto: RestoredOptimizer(),
+        version=1,
+        min_producer_version=1,
+        min_consumer_version=1,
+        setter=RestoredOptimizer._set_hyper,
+    )
+    revived_types.register_revived_type(
+        "optimizer", lambda object: isinstance(object, RestoredOptimizer), versions=[version]
+    )
+
+
 def _predict_signature(model: Any) -> tuple[str, Any]:
     """The signature to serve, and its name. Raises Refused."""
     found = [name for name in SIGNATURES if name in model.signatures]
@@ -58,6 +80,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
+    _revive_optimizers()
     run(
         {
             "describe": describe,
