@@ -6,6 +6,9 @@ Files are opened in Keras' safe mode.
 from pathlib import Path
 from typing import Any
 
+import tensorlet.publish.converters.lean  # noqa: F401  # before TensorFlow
+
+# isort: split
 import keras
 
 from tensorlet.publish.converters.job import Job, Refused, datatype, renamed, run

@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+import tensorlet.publish.converters.lean  # noqa: F401  # before TensorFlow
+
+# isort: split
 import tensorflow as tf
 
 # Private, but nothing else reads what Keras 2 wrote: see _revive_optimizers.
