@@ -19,8 +19,12 @@ setup: .venv/installed .venv-train/installed  ## make the environments for servi
 demo: setup  ## train, export, publish, serve, predict and run a batch, all on this machine
 	.venv/bin/tensorlet demo
 
-test: setup .venv-sam/installed  ## all tests
-	.venv/bin/python -m pytest
+test: setup .venv-sam/installed  ## all tests; those that train and convert run beside the others
+	@mkdir -p build
+	.venv/bin/python -m pytest -m training >build/training.log 2>&1 & training=$$!; \
+	trap 'kill $$training' INT TERM; \
+	.venv/bin/python -m pytest -m 'not training'; others=$$?; \
+	wait $$training; trained=$$?; cat build/training.log; exit $$((others || trained))
 
 test-fast: .venv/installed  ## the tests that need no framework, no Docker and no patience
 	HYPOTHESIS_PROFILE=fast .venv/bin/python -m pytest -q -m "$(FAST)"
