@@ -68,7 +68,7 @@ def run_cell(folder, source, architecture):
             report=lines.append,
         )
     except TensorletError as error:
-        return {target: Cell(None, str(error)) for target in TARGETS}
+        return {target: Cell(None, str(error).removeprefix(f"{path}: ")) for target in TARGETS}
     document = Registry.open(f"file://{folder / 'registry'}").resolve(name).manifest.document
     made = {artifact["format"]: artifact["parity"]["max_abs_diff"] for artifact in document["artifacts"]}
     return {target: Cell(made.get(target), _reason(target, lines)) for target in TARGETS}
