@@ -345,6 +345,8 @@ def _output(loaded: LoadedModel, wanted: str) -> str:
 def _target(loaded: LoadedModel, answers: Array, wanted: int | str | None) -> Array:
     """The class to explain in each row. Raises InvalidRequest."""
     count, classes = answers.shape
+    if count and not classes:
+        raise InvalidRequest("output: expected elements to explain, got an output without any")
     if wanted is None:
         return answers.argmax(axis=1) if classes else np.zeros(count, np.int64)
     labels = loaded.manifest.document.get("labels") or []
