@@ -206,8 +206,7 @@ def wait_for_second_save(folder, names, timeout_s=300):
     [
         pytest.param("keras", "cnn", "model.h5", ["onnx", "tflite"], id="h5"),
         pytest.param("keras", "cnn", "saved_model/1", ["onnx", "tflite"], id="SavedModel"),
-        # Its graph cannot be traced again with a batch of 1, which TensorFlow needs for a loop.
-        pytest.param("keras", "lstm", "saved_model/1", ["onnx"], id="recurrent SavedModel"),
+        pytest.param("keras", "lstm", "saved_model/1", ["onnx", "tflite"], id="recurrent SavedModel"),
         pytest.param("torch", "cnn", "model.torchscript.pt", ["onnx"], id="TorchScript"),
     ],
 )
