@@ -89,13 +89,7 @@ def _publish(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--name", required=True, help="name of the model in the registry")
     _add_registry(parser)
-    parser.add_argument(
-        "--alias",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="point this alias at the new version; may be repeated",
-    )
+    _add_aliases(parser)
     parser.add_argument(
         "--trust-source",
         action="store_true",
@@ -168,13 +162,7 @@ def _optimize(parser: ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE.svg", help="write accuracy against size and latency")
     _add_sign(parser, "sign the new version, and the aliases")
     _add_registry(parser)
-    parser.add_argument(
-        "--alias",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="point this alias at the new version; may be repeated",
-    )
+    _add_aliases(parser)
 
 
 def _replay(parser: ArgumentParser) -> None:
@@ -457,6 +445,16 @@ PRIVATE_KEY = "a private key (PEM file, Ed25519 or ECDSA P-256) or the ARN of a 
 
 def _add_sign(parser: ArgumentParser, what: str) -> None:
     parser.add_argument("--sign", metavar="KEY", help=f"{what} with {PRIVATE_KEY}")
+
+
+def _add_aliases(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="point this alias at the new version; may be repeated",
+    )
 
 
 def _add_registry(parser: ArgumentParser) -> None:
