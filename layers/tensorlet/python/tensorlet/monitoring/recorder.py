@@ -19,6 +19,7 @@ from tensorlet.monitoring.observations import LATENCY_MS, Observation, Seen, Tal
 from tensorlet.registry.store import Store
 from tensorlet.tensors import Tensor
 
+MOST_ERRORS = 100  # of one kind kept in an interval: the next thousand say the same
 MOST_SAMPLE_BYTES = 4 << 20  # of tensors kept in memory for one version; beyond it requests only count
 
 Version = tuple[str, int]
@@ -92,9 +93,9 @@ class Recorder:
         with self._lock:
             gathered = self._of(version)
             gathered.errors[name] = gathered.errors.get(name, 0) + 1
-            observation = Observation(self._now(), request, "", 0.0, [], [], f"{name}: {error}"[:1024])
-            if gathered.errors[name] <= 100:  # of one interval: the next thousand say the same
-                gathered.sample.append(observation)
+            if gathered.errors[name] <= MOST_ERRORS:
+                told = f"{name}: {error}"[:1024]
+                gathered.sample.append(Observation(self._now(), request, "", 0.0, [], [], told))
         self._write_if_due()
 
     def reopen(self, store: Store) -> None:
