@@ -11,7 +11,7 @@ The fast lane opens with the second request of a process, or with a large one: i
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from tensorlet.errors import InvalidJson, PayloadTooLarge
 from tensorlet.settings import Settings
@@ -24,6 +24,8 @@ _MAX_DIMENSIONS = 32
 _MAX_LISTS = 4096  # looking into more of them costs more than the fast lane saves
 _WORTH_IMPORTING_BYTES = 1 << 20  # the careful lane takes some 20 ms for them
 _KEPT_PARSER_BYTES = 8 << 20  # a parser holds some times the bytes of its largest document
+
+Call = TypeVar("Call")  # a decoded request
 
 
 class Numbers(NamedTuple):
@@ -88,13 +90,16 @@ def open_fast_lane() -> None:
 _fast_lane_is_open = False
 
 
-def decode_repeated(body: bytes, signature: Any, limits: Settings, decode: Any, *place: Any) -> Any:
+def decode_repeated(
+    body: bytes, signature: Any, limits: Settings, decode: Callable[[bytes, Any, Settings], Call], *place: Any
+) -> Call:
     """`decode(body, signature, limits)`, from the second request of a process on by way of `repeats.decode_again`."""
     if not _fast_lane_is_open:
         return decode(body, signature, limits)
     from tensorlet.protocols.repeats import decode_again
 
-    return decode_again(body, signature, limits, decode, *place)
+    call: Call = decode_again(body, signature, limits, decode, *place)
+    return call
 
 
 def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayReader"], Any]) -> Any:

@@ -41,7 +41,7 @@ def decode_predict(body: bytes, signature: Signature, limits: Settings) -> Predi
     Raises:
         InvalidJson, InvalidRequest, InvalidTensor, PayloadTooLarge.
     """
-    return decode_repeated(body, signature, limits, _decode_predict, _data_of, b"[")  # type: ignore[no-any-return]
+    return decode_repeated(body, signature, limits, _decode_predict, _data_of, b"[")
 
 
 def _decode_predict(body: bytes, signature: Signature, limits: Settings) -> PredictRequest:

@@ -47,7 +47,7 @@ def decode_infer(
     if json_size == 0:
         return _raw_request(memoryview(body), signature)
     if json_size is None:
-        return decode_repeated(bytes(body), signature, limits, _decode_json, _data_of, b'"data":')  # type: ignore[no-any-return]
+        return decode_repeated(bytes(body), signature, limits, _decode_json, _data_of, b'"data":')
     if not 0 < json_size <= len(body):
         raise InvalidRequest(f"inference header size should be in range (0, {len(body)}], got: {json_size}")
     view = memoryview(body)
