@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +21,10 @@ settings.register_profile("default", max_examples=200, **_COMMON)
 settings.register_profile("ci", max_examples=2000, **_COMMON)
 settings.register_profile("slow", max_examples=100_000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
+
+# A shell that puts pytest into the background has SIGINT ignored, in pytest and in whatever it starts; processes
+# that the tests interrupt are to be as they are in a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 open_fast_lane()  # as from the second request on; tests of the first one close it
 
