@@ -71,12 +71,25 @@ def batches(rows: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _open_graphs(model: Any, threads: int) -> Sequence[Graph]:
     from tensorlet.runtimes import tflite_c
+    from tensorlet.runtimes.tflite_file import check_file
 
-    if threads == 1 and (graphs := tflite_c.open_graphs(model)):
+    content = _mapped(model) if isinstance(model, str) else model
+    check_file(content)
+    if threads == 1 and (graphs := tflite_c.open_graphs(content)):
         return graphs
     from tensorlet.runtimes import tflite_python
 
     return tflite_python.open_graphs(model, threads)
+
+
+def _mapped(path: str) -> Any:
+    from mmap import ACCESS_READ, mmap
+
+    with open(path, "rb") as file:  # noqa: PTH123  # no pathlib on the cold path
+        try:
+            return mmap(file.fileno(), 0, access=ACCESS_READ)
+        except ValueError:  # a file without a byte
+            return b""
 
 
 def _batch(signature: Signature) -> int:

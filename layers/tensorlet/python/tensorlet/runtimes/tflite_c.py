@@ -127,9 +127,7 @@ class _Model:
     def __init__(self, library: _Library, model: Any):
         self.library = library
         self.handle, self.compiled, options = c_void_p(), c_void_p(), c_void_p()
-        self._bytes = pointer(
-            _mapped(model) if isinstance(model, str) else model
-        )  # LiteRT reads weights in place
+        self._bytes = pointer(model)  # LiteRT reads weights in place
         try:
             library.check(
                 "LiteRtCreateModelFromBuffer",
@@ -219,7 +217,7 @@ class CGraph:
             datatype = DATATYPE_NAMES.get(tensor_type.element_type)
             if datatype is None:
                 raise _Unsupported(f"element type {tensor_type.element_type}")
-            specs.append(TensorSpec((name.value or b"").decode(), datatype, tensor_type.layout.shape))
+            specs.append(TensorSpec(_text(name.value or b""), datatype, tensor_type.layout.shape))
         return tuple(specs)
 
     def _prepare(self, shapes: tuple[Shape, ...]) -> None:
@@ -240,6 +238,8 @@ class CGraph:
             return
         one, two = self._resize(self._example_shapes(1)), self._resize(self._example_shapes(2))
         for spec, first, second in zip(self.signature.outputs, one, two, strict=True):
+            if not len(spec.shape) == len(first) == len(second):
+                raise _Unsupported("the rank of an output is unknown")
             for dim, before, after in zip(spec.shape, first, second, strict=True):
                 if dim == DYNAMIC and before == after:
                     raise _Unsupported("an output shape depends on values")
@@ -323,6 +323,13 @@ class CGraph:
         self._inputs, self._outputs, self._shapes = (), (), ()
 
 
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise ArtifactRefused(f"LiteRT cannot open the model: the name {name[:80]!r} is no UTF-8") from None
+
+
 _ELEMENT_TYPES = {name: number for number, name in DATATYPE_NAMES.items()}
 _lock = Lock()
 _library: _Library | None = None
@@ -351,10 +358,3 @@ def find_library() -> str | None:
             path = f"{folder}/ai_edge_litert/libLiteRt.so"
             return path if known and os.path.exists(path) else None  # noqa: PTH110
     return None
-
-
-def _mapped(path: str) -> Any:
-    from mmap import ACCESS_READ, mmap
-
-    with open(path, "rb") as file:  # noqa: PTH123
-        return mmap(file.fileno(), 0, access=ACCESS_READ)
