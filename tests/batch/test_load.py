@@ -8,7 +8,7 @@ from tests.batch.load import POISON, run
 @pytest.mark.slow
 @pytest.mark.stack
 def test_files_dropped_at_once_all_end_in_reports_and_none_twice():
-    injected, survived = run(files=300)
+    injected, survived = run(files=300, visibility_s=4)
 
     assert injected.repeated > 50
     assert injected.failed_calls > 5

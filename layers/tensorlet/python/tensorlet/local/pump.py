@@ -9,8 +9,8 @@ Sources: AWS Lambda developer guide, "Using Lambda with Amazon SQS"; Amazon S3 u
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus, unquote_plus
 
@@ -19,6 +19,8 @@ from tensorlet.local.functions import REGION, Handler, LambdaContext
 BATCH_SIZE = (
     10  # messages in one event: the default of an event source mapping, and SQS's limit for one receive
 )
+
+FindVersion = Callable[[str, str, str], str | None]  # bucket, key, ETag -> version id
 
 
 class Queue(NamedTuple):
@@ -51,11 +53,9 @@ def pump(queue: Queue, handler: Handler, wait_s: int = 0) -> Pumped:
         return Pumped(len(records), 0, len(records), f"{type(error).__name__}: {error}")
     failed = failed_messages(reply, [record["messageId"] for record in records])
     done = [record for record in records if record["messageId"] not in failed]
-    for record in done:
-        with suppress(
-            queue.sqs.exceptions.ReceiptHandleIsInvalid
-        ):  # it took too long, and is delivered again
-            queue.sqs.delete_message(QueueUrl=queue.url, ReceiptHandle=record["receiptHandle"])
+    if done:  # what took too long has another handle by now; it stays, and is delivered again
+        entries = [{"Id": record["messageId"], "ReceiptHandle": record["receiptHandle"]} for record in done]
+        queue.sqs.delete_message_batch(QueueUrl=queue.url, Entries=entries)
     return Pumped(len(records), len(done), len(failed))
 
 
@@ -76,7 +76,8 @@ def receive(queue: Queue, wait_s: int = 0) -> dict[str, Any]:
         AttributeNames=["All"],
         MessageAttributeNames=["All"],
     )
-    return {"Records": [sqs_record(queue, message) for message in reply.get("Messages", [])]}
+    find_version = version_finder(queue.s3)
+    return {"Records": [sqs_record(queue, message, find_version) for message in reply.get("Messages", [])]}
 
 
 def failed_messages(reply: Any, message_ids: Sequence[str]) -> set[str]:
@@ -90,12 +91,12 @@ def failed_messages(reply: Any, message_ids: Sequence[str]) -> set[str]:
     return failed if failed <= set(message_ids) else set(message_ids)
 
 
-def sqs_record(queue: Queue, message: Mapping[str, Any]) -> dict[str, Any]:
+def sqs_record(queue: Queue, message: Mapping[str, Any], find_version: FindVersion) -> dict[str, Any]:
     """One message as Lambda shows it to a function."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
-        "body": real_body(queue.s3, message),
+        "body": real_body(message, find_version),
         "attributes": message["Attributes"],
         "messageAttributes": {},
         "md5OfBody": message["MD5OfBody"],
@@ -105,7 +106,7 @@ def sqs_record(queue: Queue, message: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def real_body(s3: Any, message: Mapping[str, Any]) -> str:
+def real_body(message: Mapping[str, Any], find_version: FindVersion) -> str:
     """The body with its S3 records in their real shape; any other body as it is."""
     body: str = message["Body"]
     try:
@@ -114,11 +115,13 @@ def real_body(s3: Any, message: Mapping[str, Any]) -> str:
         return body
     if not isinstance(document, dict) or "Records" not in document:
         return body  # the test event that S3 sends when a notification is set up, for one
-    document["Records"] = [real_record(s3, record, message) for record in document["Records"]]
+    document["Records"] = [real_record(record, message, find_version) for record in document["Records"]]
     return json.dumps(document)
 
 
-def real_record(s3: Any, record: dict[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+def real_record(
+    record: dict[str, Any], message: Mapping[str, Any], find_version: FindVersion
+) -> dict[str, Any]:
     """One S3 record as S3 itself writes it."""
     bucket, item = record["s3"]["bucket"]["name"], dict(record["s3"]["object"])
     key = unquote_plus(item["key"])
@@ -127,21 +130,29 @@ def real_record(s3: Any, record: dict[str, Any], message: Mapping[str, Any]) -> 
     item.setdefault(
         "sequencer", f"{int(message['Attributes']['SentTimestamp']):012X}{message['MessageId'][:4].upper()}"
     )
-    version = version_of(s3, bucket, key, item.get("eTag", ""))
+    version = find_version(bucket, key, item.get("eTag", ""))
     if version:
         item.setdefault("versionId", version)
     return {**record, "eventVersion": "2.1", "s3": {**record["s3"], "object": item}}
 
 
-def version_of(s3: Any, bucket: str, key: str, etag: str) -> str | None:
-    """The newest version of the object with this ETag; None in a bucket without versions, or none any more."""
-    try:
-        if not s3.get_bucket_versioning(Bucket=bucket).get("Status"):
+def version_finder(s3: Any) -> FindVersion:
+    """Finds the newest version of an object with an ETag; it asks only once whether a bucket keeps versions."""
+
+    @cache
+    def versioned(bucket: str) -> bool:
+        try:
+            return bool(s3.get_bucket_versioning(Bucket=bucket).get("Status"))
+        except s3.exceptions.NoSuchBucket:
+            return False
+
+    def find(bucket: str, key: str, etag: str) -> str | None:
+        if not versioned(bucket):
             return None
-        listing = s3.list_object_versions(Bucket=bucket, Prefix=key)
-    except s3.exceptions.NoSuchBucket:
+        for version in s3.list_object_versions(Bucket=bucket, Prefix=key).get("Versions", []):
+            found = version["Key"], version["ETag"].strip('"')
+            if found == (key, etag) and version["VersionId"] != "null":
+                return str(version["VersionId"])
         return None
-    for version in listing.get("Versions", []):
-        if version["Key"] == key and version["ETag"].strip('"') == etag and version["VersionId"] != "null":
-            return str(version["VersionId"])
-    return None
+
+    return find
