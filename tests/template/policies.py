@@ -40,8 +40,7 @@ def statements(resources: dict[str, Any], role: str) -> list[Statement]:
     attached = [
         found["Properties"]
         for found in resources.values()
-        if (found["Type"] == "AWS::IAM::Policy" and role in found["Properties"]["Roles"])
-        or (found["Type"] == "AWS::IAM::RolePolicy" and role == found["Properties"]["RoleName"])
+        if found["Type"] == "AWS::IAM::Policy" and role in found["Properties"]["Roles"]
     ]
     return [
         Statement(statement["Sid"], action, resource)

@@ -6,6 +6,7 @@ The same translator that AWS runs does the serverless transform. Names that AWS 
 import json
 import os
 import re
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -48,8 +49,9 @@ ARN_BY_REF = {
 }  # `Ref` gives an ARN, not a name
 
 
+@cache
 def synthesize(**overrides: str) -> dict[str, Any]:
-    """The stack's resources by logical id, `{"Type", "Properties", ...}`, for parameters given as text."""
+    """The stack's resources by logical id, `{"Type", "Properties", ...}`, for parameters as text; not to be changed."""
     source = json.loads(json.dumps(template()))
     parameters = {
         name: str(entry["Default"]) for name, entry in source["Parameters"].items() if "Default" in entry

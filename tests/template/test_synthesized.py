@@ -5,19 +5,26 @@ import re
 from typing import Any
 
 import pytest
+from tensorlet.http.app import App
+from tensorlet.metrics import Metrics
 
+from tests.http.conftest import ask
+from tests.models import linear, publish_onnx
 from tests.template.source import ROOT, template
 from tests.template.synthesis import synthesize
 
 pytestmark = pytest.mark.slow  # importing the translator takes a second
 
 JWT = {"ApiAuth": "JWT", "JwtIssuer": "https://issuer.example", "JwtAudience": "one,two"}
-# Every parameter with listed values, each value in turn, the others at their defaults.
+# Every parameter with listed values, each value in turn, the others at their defaults; and what captures.
 CHOICES = [
     {name: str(value)} | (JWT if value == "JWT" else {})
     for name, entry in template()["Parameters"].items()
     for value in entry.get("AllowedValues", [])
     if not (name == "LogRetentionDays" and value != 1)
+] + [
+    {"CaptureRate": "1"},
+    {"CaptureRate": "1", "ApiAuth": "API_KEY", "CodeRelease": "Canary10Percent5Minutes", "Tracing": "on"},
 ]
 
 
@@ -226,15 +233,45 @@ NO_NARROWER = {
 }
 
 
-def test_the_dashboard_shows_metrics_of_resources_that_exist(resources):
+def widgets(resources: dict[str, Any]) -> list[dict[str, Any]]:
     body = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"])
+    return [widget["properties"] for widget in body["widgets"]]
+
+
+def test_the_dashboard_shows_metrics_of_resources_that_exist(resources):
     names = {*resources, *(found["Properties"].get("QueueName", name) for name, found in resources.items())}
 
-    assert len(body["widgets"]) > 5
-    for widget in body["widgets"]:
-        for metric in widget["properties"].get("metrics", []):
-            values = [value for value in metric if isinstance(value, str)]
-            assert values[-1] in {*names, "batch", "."} or values == ["..."], metric
+    metrics = [metric for widget in widgets(resources) for metric in widget.get("metrics", [])]
+    assert len(metrics) > 15
+    for metric in metrics:
+        values = [value for value in metric if isinstance(value, str)]
+        assert not values or values[-1] in {*names, "batch", "."} or values == ["..."], metric
+
+
+def test_the_dashboard_shows_every_alarm(resources):
+    (shown,) = [widget["alarms"] for widget in widgets(resources) if "alarms" in widget]
+    assert sorted(shown) == sorted(f"{alarm}.Arn" for alarm in of_type(resources, "AWS::CloudWatch::Alarm"))
+
+
+def test_the_dashboard_finds_every_model_by_the_metrics_that_are_written(service, store):
+    """A search names the dimensions of a line of the predict function's log, and a metric in it."""
+    publish_onnx(store, "digits", linear())
+    ask(App(service), "POST /v1/models/digits:predict", {"instances": [[1, 2, 3, 4]]})
+    (line,) = [json.loads(line) for line in Metrics(service).lines() if '"artifact"' in line]
+    (written,) = line["_aws"]["CloudWatchMetrics"]
+
+    searches = [
+        metric[0]["expression"]
+        for widget in widgets(synthesize())
+        for metric in widget.get("metrics", [])
+        if isinstance(metric[0], dict)
+    ]
+
+    assert searches
+    for search in searches:
+        schema, name = re.fullmatch(r"SEARCH\('\{(.+)\} MetricName=\"(\w+)\"', 'Sum', 60\)", search).groups()
+        assert schema.split(",") == [written["Namespace"], *written["Dimensions"][0]]
+        assert name in {metric["Name"] for metric in written["Metrics"]}
 
 
 def test_the_api_calls_the_alias_and_may(resources):

@@ -247,7 +247,7 @@ def test_what_people_put_into_buckets_can_be_restored(name):
 WIDE = r"\$\{\w+Bucket\.Arn\}/[\w./*]+|arn:.*:execution:\$\{AWS::StackName\}-\w+:\*"
 
 
-@pytest.mark.parametrize("role", ["PredictRole", "BatchRole", "ChunkRole", "SplitRole", "ReconcileRole"])
+@pytest.mark.parametrize("role", of_type("AWS::IAM::Role"))
 def test_roles_name_what_they_may_do_and_where(role):
     """No managed policy, no wildcard in an action, and in a resource only where it has no name."""
     assert "ManagedPolicyArns" not in properties(role)
@@ -259,13 +259,10 @@ def test_roles_name_what_they_may_do_and_where(role):
             assert "*" not in text or re.fullmatch(WIDE, text)
 
 
-@pytest.mark.parametrize(
-    ("function", "role"),
-    [(f"{name}Function", f"{name}Role") for name in ("Predict", "Batch", "Chunk", "Reconcile")],
-)
-def test_each_function_has_a_role_of_its_own(function, role):
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_each_function_has_a_role_of_its_own(function):
     """With a role given, SAM adds no policy of its own."""
-    assert properties(function)["Role"] == attribute(role)
+    assert properties(function)["Role"] == attribute(function.replace("Function", "Role"))
     assert "Policies" not in properties(function)
 
 
