@@ -25,7 +25,7 @@ def reply_as_request(*outputs: Tensor, binary: bool) -> InferRequest:
     names = [f"t{index}" for index in range(len(outputs))]
     wanted = tuple(RequestedOutput(name, binary, 0) for name in names)
     reply = v2_reply.encode_infer(
-        "m", 1, InferRequest("", {}, wanted), dict(zip(names, outputs, strict=True))
+        "m", 1, InferRequest({}, "", wanted), dict(zip(names, outputs, strict=True))
     )
     size = len(reply.body) if reply.json_size is None else reply.json_size
     document = json.loads(bytes(reply.body[:size]))

@@ -10,10 +10,10 @@ from tensorlet.serving.cache import ByteLRU
 def test_the_least_recently_used_goes_first():
     cache = ByteLRU(budget_bytes=10)
     for key in "abc":
-        cache.get(key, lambda key=key: (key, 4 if key != "c" else 1))
-    cache.get("a", lambda: pytest.fail("a is there"))
+        cache.get(key, lambda key: (key, 4 if key != "c" else 1))
+    cache.get("a", lambda _: pytest.fail("a is there"))
 
-    cache.get("d", lambda: ("d", 4))
+    cache.get("d", lambda _: ("d", 4))
 
     assert cache.loaded() == ["c", "a", "d"]
     assert cache.size_bytes == 9
@@ -21,9 +21,9 @@ def test_the_least_recently_used_goes_first():
 
 def test_a_value_over_the_whole_budget_is_kept_alone():
     cache = ByteLRU(budget_bytes=10)
-    cache.get("small", lambda: ("small", 1))
+    cache.get("small", lambda _: ("small", 1))
 
-    cache.get("huge", lambda: ("huge", 100))
+    cache.get("huge", lambda _: ("huge", 100))
 
     assert cache.loaded() == ["huge"]
 
@@ -31,7 +31,7 @@ def test_a_value_over_the_whole_budget_is_kept_alone():
 def test_room_is_made_before_a_value_so_that_old_and_new_do_not_meet():
     cache = ByteLRU(budget_bytes=10)
     for key in "abc":
-        cache.get(key, lambda key=key: (key, 3))
+        cache.get(key, lambda key: (key, 3))
 
     cache.make_room(5)
 
@@ -41,7 +41,7 @@ def test_room_is_made_before_a_value_so_that_old_and_new_do_not_meet():
 
 def test_room_for_a_value_over_the_whole_budget_is_all_there_is():
     cache = ByteLRU(budget_bytes=10)
-    cache.get("a", lambda: ("a", 3))
+    cache.get("a", lambda _: ("a", 3))
 
     cache.make_room(100)
 
@@ -52,7 +52,7 @@ def test_concurrent_first_requests_make_once():
     cache = ByteLRU(budget_bytes=10)
     entered, made = Event(), []
 
-    def make():
+    def make(_):
         entered.wait(5)
         made.append(1)
         return "value", 1
@@ -69,6 +69,6 @@ def test_a_failure_is_not_remembered():
     cache = ByteLRU(budget_bytes=10)
 
     with pytest.raises(ZeroDivisionError):
-        cache.get("key", lambda: 1 // 0)
+        cache.get("key", lambda _: 1 // 0)
 
-    assert cache.get("key", lambda: ("value", 1)) == "value"
+    assert cache.get("key", lambda _: ("value", 1)) == "value"

@@ -99,19 +99,19 @@ class Tensor(NamedTuple):
 
     def tolist(self) -> list[Any]:
         """All elements in row-major order as Python values; FP16 and BF16 as floats, BYTES as bytes."""
-        if self.datatype == "BYTES":
-            return list(self.data)
-        view = memoryview(self.data).cast("B")
-        if self.datatype == "BF16":
+        datatype, _, data = self
+        if datatype == "BYTES":
+            return list(data)
+        view = memoryview(data).cast("B")
+        if datatype == "BF16":
             wide = bytearray(2 * len(view))
             wide[2::4], wide[3::4] = view[0::2], view[1::2]  # the upper half of a float32
             return memoryview(wide).cast("f").tolist()
-        code = DATATYPES[self.datatype].code
-        if code == "e":  # memoryview cannot cast to half precision
+        if datatype == "FP16":  # memoryview cannot cast to half precision
             from struct import unpack
 
             return list(unpack(f"<{len(view) // 2}e", view))
-        return view.cast(code).tolist()  # type: ignore[call-overload,no-any-return]  # `code` is one of its codes
+        return view.cast(DATATYPES[datatype].code).tolist()  # type: ignore[call-overload,no-any-return]  # one of its codes
 
     @property
     def size_bytes(self) -> int:

@@ -48,7 +48,10 @@ def request_from_event(event: Mapping[str, Any], context: Any) -> Request:
         method, path = event["httpMethod"], event["path"]
     else:
         raise InvalidRequest("event: expected an API Gateway or Function URL event")
-    headers = {name.lower(): value or "" for name, value in (event.get("headers") or {}).items()}
+    given = event.get("headers") or {}
+    headers = dict(zip(map(str.lower, given), given.values(), strict=True))
+    if None in headers.values():
+        headers = {name: value or "" for name, value in headers.items()}
     return Request(method, path, headers, _body(event), getattr(context, "aws_request_id", ""))
 
 

@@ -146,8 +146,4 @@ def _float32(array: Any) -> Tensor:
 
 
 def _headers(loaded: LoadedModel, found: Explanation) -> dict[str, str]:
-    return {
-        "tensorlet-model": loaded.name,
-        "tensorlet-artifact": loaded.artifact.files[0].path,
-        "tensorlet-explain": f"{found.method}; evaluations={found.evaluations}",
-    }
+    return {**loaded.headers, "tensorlet-explain": f"{found.method}; evaluations={found.evaluations}"}

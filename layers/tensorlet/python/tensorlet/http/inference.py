@@ -53,22 +53,14 @@ def infer(
     if loaded.recorder:
         file = loaded.artifact.files[0].path
         loaded.recorder.answered(loaded.version, request.id, file, rows, infer_ns / 1e6, call.inputs, outputs)
-    return reply, model_headers(loaded, server_timing(loaded.take_load_ns(), decode_ns, infer_ns, encode_ns))
+    timing = server_timing(decode_ns, infer_ns, encode_ns)
+    if loaded.load_ns:  # this request waited for it
+        timing, loaded.load_ns = f"load;dur={loaded.load_ns / 1e6:.1f}, {timing}", 0
+    return reply, {**loaded.headers, "server-timing": timing}
 
 
-def model_headers(loaded: LoadedModel, timing: str) -> dict[str, str]:
-    """Every reply says which version and which file of it answered, and how long each part took."""
-    return {
-        "tensorlet-model": loaded.name,
-        "tensorlet-artifact": loaded.artifact.files[0].path,
-        "server-timing": timing,
-    }
-
-
-def server_timing(load_ns: int, decode_ns: int, infer_ns: int, encode_ns: int) -> str:
-    """Milliseconds of each part; loading is there when this request waited for it. Source: W3C Server Timing."""
-    load = f"load;dur={load_ns / 1e6:.1f}, " if load_ns else ""
+def server_timing(decode_ns: int, infer_ns: int, encode_ns: int) -> str:
+    """Milliseconds of each part. Source: W3C Server Timing."""
     return (
-        f"{load}decode;dur={decode_ns / 1e6:.3f}, infer;dur={infer_ns / 1e6:.3f},"
-        f" encode;dur={encode_ns / 1e6:.3f}"
+        f"decode;dur={decode_ns / 1e6:.3f}, infer;dur={infer_ns / 1e6:.3f}, encode;dur={encode_ns / 1e6:.3f}"
     )

@@ -121,5 +121,7 @@ def json_size(headers: dict[str, str]) -> int | None:
 
 
 def _sagemaker_size(content_type: str) -> str | None:
+    if "sagemaker" not in content_type.lower():  # nearly always
+        return None
     _, found, size = content_type.replace(" ", "").lower().partition(SAGEMAKER_BINARY)
     return size.partition(";")[0] if found else None

@@ -114,9 +114,7 @@ def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayR
     check_elements(body, limits)
     if not _fast_lane_is_open and len(body) < _WORTH_IMPORTING_BYTES:
         return None
-    import simdjson
-
-    parser = _PARSERS.pop() if _PARSERS else simdjson.Parser()
+    parser = _PARSERS.pop() if _PARSERS else _new_parser()
     try:
         reader = ArrayReader()
         result = extract(parser.parse(body), reader)
@@ -132,9 +130,7 @@ def number_arrays(body: bytes, limits: Settings, extract: Callable[[Any, "ArrayR
 
 def flat_numbers(text: bytes, code: str) -> memoryview | None:
     """The numbers of a JSON list without lists in it, as float64 (`d`) or int64 (`q`); None for anything else."""
-    import simdjson
-
-    parser = _PARSERS.pop() if _PARSERS else simdjson.Parser()
+    parser = _PARSERS.pop() if _PARSERS else _new_parser()
     try:
         array: Any = parser.parse(text)
         buffer = array.as_buffer(of_type="d" if code == "d" else "i")
@@ -143,6 +139,12 @@ def flat_numbers(text: bytes, code: str) -> memoryview | None:
         return None
     _PARSERS.append(parser)
     return memoryview(buffer).cast("B")
+
+
+def _new_parser() -> Any:
+    import simdjson
+
+    return simdjson.Parser()
 
 
 def _has_lists(body: bytes, count: int) -> bool:

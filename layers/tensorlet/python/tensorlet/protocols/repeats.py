@@ -20,22 +20,24 @@ MAX_BYTES = 64 << 10  # more numbers take longer than all that stands around the
 REMEMBERED = 64
 
 Decode = Callable[[bytes, Signature, Settings], Any]
-Key = tuple[bytes, bytes, int]  # the text before the numbers, that behind them, and which signature
+Key = tuple[
+    bytes, bytes, int, int
+]  # the text before the numbers, that behind them; which signature and limits
 DataOf = Callable[[Any], Any]
 
 
 class Known(NamedTuple):
-    """A decoded request; `call.inputs` is one tensor, `name`."""
+    """A decoded request, but for the numbers of its one tensor."""
 
-    call: Any
-    name: str
-    datatype: str
-    shape: Shape
     code: str  # of the numbers as they are parsed, 8 bytes each
     size_bytes: int
     cast: Callable[[Buffer], Buffer]
-    signature: Signature
-    limits: Settings
+    name: str
+    datatype: str
+    shape: Shape
+    call: type  # whose first field is `inputs`
+    others: tuple[Any, ...]  # its other fields
+    held: tuple[Signature, Settings]  # so that no others get the identity that the key names
 
 
 def decode_again(
@@ -54,13 +56,12 @@ def decode_again(
     start = body.rfind(b"[", 0, end)
     if not (0 < start <= MAX_AROUND_BYTES and len(body) - end <= MAX_AROUND_BYTES):
         return decode(body, signature, limits)
-    key = (body[:start], body[end:], id(signature))
-    known = KNOWN.get(key)
-    if known is not None and known.signature is signature and known.limits is limits:
-        numbers = flat_numbers(body[start:end], known.code)
-        if numbers is not None and numbers.nbytes == known.size_bytes:
-            tensor = Tensor(known.datatype, known.shape, known.cast(numbers))
-            return known.call._replace(inputs={known.name: tensor})
+    key = (body[:start], body[end:], id(signature), id(limits))
+    if known := KNOWN.get(key):
+        code, size_bytes, cast, name, datatype, shape, kind, others, _ = known
+        numbers = flat_numbers(body[start:end], code)
+        if numbers is not None and numbers.nbytes == size_bytes:
+            return kind({name: Tensor(datatype, shape, cast(numbers))}, *others)
     call = decode(body, signature, limits)
     if known := _learn(key, call, signature, limits, data_of):
         if len(KNOWN) >= REMEMBERED:
@@ -71,26 +72,19 @@ def decode_again(
 
 def _learn(key: Key, call: Any, signature: Signature, limits: Settings, data_of: DataOf) -> Known | None:
     """What to keep of a request whose one tensor is the list between a head and a tail, else None."""
-    if len(call.inputs) != 1:
+    inputs, *others = call
+    if len(inputs) != 1:
         return None
-    ((name, tensor),) = call.inputs.items()
+    ((name, tensor),) = inputs.items()
     if tensor.datatype not in CASTS or not tensor.data:
         return None
-    head, tail, _ = key
+    head, tail, *_ = key
     if not _is_data(head, tail, limits, data_of):
         return None
     code, cast = CASTS[tensor.datatype]
-    return Known(
-        call._replace(inputs={}),
-        name,
-        tensor.datatype,
-        tensor.shape,
-        code,
-        8 * element_count(tensor.shape),
-        cast,
-        signature,
-        limits,
-    )
+    size_bytes = 8 * element_count(tensor.shape)
+    held = (signature, limits)
+    return Known(code, size_bytes, cast, name, tensor.datatype, tensor.shape, type(call), tuple(others), held)
 
 
 def _is_data(head: bytes, tail: bytes, limits: Settings, data_of: DataOf) -> bool:

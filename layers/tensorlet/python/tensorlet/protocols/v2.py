@@ -28,8 +28,8 @@ class RequestedOutput(NamedTuple):
 
 
 class InferRequest(NamedTuple):
-    id: str
     inputs: dict[str, Tensor]
+    id: str
     outputs: tuple[RequestedOutput, ...]
     precision: str = ""  # of the artifact that shall answer; "" leaves it to the server
 
@@ -127,7 +127,7 @@ def _decode_document(
         _check_parameters(parameters)
     default = _member(parameters, "binary_data_output", bool, False, "parameters")
     precision = _member(parameters, "precision", str, "", "parameters")
-    return InferRequest(id, inputs, _decode_outputs(document, default, signature), precision)
+    return InferRequest(inputs, id, _decode_outputs(document, default, signature), precision)
 
 
 def _decode_input(
@@ -214,7 +214,7 @@ def _raw_request(body: memoryview, signature: Signature) -> InferRequest:
     from tensorlet.protocols.v2_raw import decode_raw
 
     outputs = tuple(RequestedOutput(output.name, True, 0) for output in signature.outputs)
-    return InferRequest("", decode_raw(body, signature), outputs)
+    return InferRequest(decode_raw(body, signature), "", outputs)
 
 
 def _check_parameters(parameters: dict[str, Any]) -> None:

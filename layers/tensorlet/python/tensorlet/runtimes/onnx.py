@@ -34,7 +34,7 @@ from typing import Any
 from tensorlet.errors import ArtifactRefused, InferenceFailed
 from tensorlet.runtimes.buffers import pointer
 from tensorlet.signature import DYNAMIC, Signature, TensorSpec
-from tensorlet.tensors import DATATYPES, Buffer, Tensor, element_count, narrow_with
+from tensorlet.tensors import DATATYPES, Buffer, Shape, Tensor, element_count, narrow_with
 
 # ONNXTensorElementDataType
 ELEMENT_TYPES = {
@@ -155,9 +155,10 @@ class OnnxSession:
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         kinds = tuple([inputs[name][:2] for name in self._inputs])  # datatypes and shapes
+        idle = self._idle.get(kinds, [])
         try:
-            run = self._idle[kinds].pop()  # atomic: no two threads get the same one
-        except (KeyError, IndexError):
+            run = idle.pop()  # atomic: no two threads get the same one
+        except IndexError:
             outputs = self._run(inputs)
             self._keep(kinds, inputs, outputs)
             return outputs
@@ -167,7 +168,7 @@ class OnnxSession:
             outputs = self._run(inputs)
             self._keeps = False
             return outputs
-        self._idle.setdefault(kinds, []).append(run)
+        idle.append(run)
         return outputs
 
     def _keep(self, kinds: _Kinds, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
@@ -264,18 +265,19 @@ class _PreparedRun:
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Raises _StatusError where the runtime refuses the values, or an output is of another shape than before."""
-        for name, own in self._inputs:
-            own.data[:] = memoryview(inputs[name].data).cast("B")
-        self._api.check(self._api.Run(*self._arguments))
-        return {name: Tensor(own.datatype, own.shape, bytes(own.data)) for name, own in self._outputs}
+        for name, _, _, data in self._inputs:
+            data[:] = memoryview(inputs[name].data).cast("B")
+        if status := self._api.Run(*self._arguments):
+            self._api.check(status)
+        return {name: Tensor(datatype, shape, bytes(data)) for name, datatype, shape, data in self._outputs}
 
-    def _own(self, tensors: Mapping[str, Tensor]) -> tuple[Any, list[tuple[str, Tensor]]]:
-        """OrtValues for tensors like these, and the tensors that they are views of."""
+    def _own(self, tensors: Mapping[str, Tensor]) -> tuple[Any, list[tuple[str, str, Shape, memoryview]]]:
+        """OrtValues for tensors like these; name, datatype, shape and memory of each."""
         values, owned = (c_void_p * len(tensors))(), []
         for index, (name, tensor) in enumerate(tensors.items()):
             own = tensor._replace(data=memoryview(bytearray(tensor.data)))
             self._held.append(self._api.make_tensor(own, values, index))
-            owned.append((name, own))
+            owned.append((name, *own))
         return values, owned
 
     def __del__(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
+Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
@@ -22,8 +23,8 @@ class ByteLRU(Generic[Value]):
         self._lock = Lock()
         self._making: dict[Hashable, Lock] = {}
 
-    def get(self, key: Hashable, make: Callable[[], tuple[Value, int]]) -> Value:
-        """The value of `key`; `make() -> (value, size_bytes)` is called at most once at a time for each key.
+    def get(self, key: Key, make: Callable[[Key], tuple[Value, int]]) -> Value:
+        """The value of `key`; `make(key) -> (value, size_bytes)` is called at most once at a time for each key.
 
         What `make` raises reaches everybody who waits for it by their own call of it.
         """
@@ -37,7 +38,7 @@ class ByteLRU(Generic[Value]):
                 if (entry := self._values.get(key)) is not None:  # made while we waited
                     return entry[0]
             try:
-                value, size_bytes = make()
+                value, size_bytes = make(key)
                 with self._lock:
                     self._insert(key, value, size_bytes)
                 return value

@@ -22,12 +22,13 @@ from tensorlet.serving.cache import ByteLRU
 from tensorlet.serving.statistics import Statistics, merged
 from tensorlet.settings import Settings
 from tensorlet.signature import Signature
-from tensorlet.tensors import Tensor
+from tensorlet.tensors import Shape, Tensor
 
 if TYPE_CHECKING:
     from tensorlet.monitoring.recorder import Recorder
 
 DEFAULT = ""  # stands for the id of the artifact that is served when nobody says which
+REMEMBERED_KINDS = 64  # of inputs, by model: their shapes are the callers' choice
 LARGE_BYTES = 16 << 20  # from here on, files are not read into our memory first
 
 
@@ -35,10 +36,13 @@ class LoadedModel:
     """One artifact of one version in its runtime."""
 
     __slots__ = (
-        "_load_ns",
+        "_accepted",
         "artifact",
         "batched",
+        "headers",
+        "load_ns",
         "manifest",
+        "name",
         "recorder",
         "session",
         "signature",
@@ -56,19 +60,20 @@ class LoadedModel:
         load_ns: int = 0,
     ):
         self.manifest = manifest
+        self.name = manifest.name  # NAME/VERSION
         self.version = (manifest.model, manifest.version)
         self.recorder = recorder
-        self._load_ns = load_ns
+        self.load_ns = load_ns  # 0 once the request that waited for it has said so
         self.artifact = artifact
+        # Every reply says which version and which file of it answered.
+        self.headers = {"tensorlet-model": self.name, "tensorlet-artifact": artifact.files[0].path}
         self.session = session
         self.signature: Signature = manifest.signature
         self.batched = manifest.signature.batched
         self.statistics = statistics or Statistics()
-
-    @property
-    def name(self) -> str:
-        """NAME/VERSION, as the `tensorlet-model` header says it."""
-        return self.manifest.name
+        self._accepted: set[tuple[tuple[str, str, Shape], ...]] = (
+            set()
+        )  # inputs that the signature has let pass
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All outputs for `inputs`, which are checked against the signature first.
@@ -76,13 +81,13 @@ class LoadedModel:
         Raises:
             SignatureMismatch, InferenceFailed.
         """
-        self.signature.check(inputs, self.manifest.model)
+        kinds = tuple([(name, datatype, shape) for name, (datatype, shape, _) in inputs.items()])
+        if kinds not in self._accepted:
+            self.signature.check(inputs, self.manifest.model)
+            if len(self._accepted) >= REMEMBERED_KINDS:
+                self._accepted.clear()
+            self._accepted.add(kinds)
         return self.session.infer(inputs)
-
-    def take_load_ns(self) -> int:
-        """Nanoseconds that loading took, to whoever asks first: the request that waited for it."""
-        load_ns, self._load_ns = self._load_ns, 0
-        return load_ns
 
 
 class State(NamedTuple):
@@ -163,7 +168,7 @@ class ModelService:
             version = pick(caller)
         wanted = precision or preferred
         key = (name, version, self._variant(name, version, wanted) if wanted else DEFAULT)
-        return self._loaded.get(key, lambda: self._load(key))
+        return self._loaded.get(key, self._load)
 
     def pinned(self, name: str, version: int, artifact_id: str) -> LoadedModel:
         """The loaded model of one artifact of one version, whatever would be chosen by now.
@@ -174,13 +179,12 @@ class ModelService:
         manifest = self._release(name, version).manifest
         default = fastest(manifest, manifest.artifact(self.settings.runtime))
         key = (name, version, DEFAULT if artifact_id == default.id else artifact_id)
-        return self._loaded.get(key, lambda: self._load(key))
+        return self._loaded.get(key, self._load)
 
     def gradient(self, loaded: LoadedModel, artifact: Artifact) -> InferenceSession:
         """The gradient graph of a model's version, kept like a model. Raises ArtifactRefused, StorageUnavailable."""
-        return self._loaded.get(
-            (*loaded.version, artifact.id), lambda: self._load_gradient(artifact, loaded)
-        ).session
+        key = (*loaded.version, artifact.id)
+        return self._loaded.get(key, lambda _: self._load_gradient(artifact, loaded)).session
 
     def release(self, name: str, selector: str | None = None) -> Release:
         """The version and its manifest, without loading it. Raises as `model`."""

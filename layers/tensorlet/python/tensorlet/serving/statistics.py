@@ -8,48 +8,30 @@ MAX_BATCH_SIZES = 128  # batch sizes are the callers' choice; more different one
 
 
 class Statistics:
-    """Counters of one version; times are nanoseconds, summed. Safe for several threads."""
+    """Counters of one version; times are nanoseconds, summed. Safe for several threads.
 
-    __slots__ = (
-        "_lock",
-        "batches",
-        "errors",
-        "executions",
-        "fail_ns",
-        "failures",
-        "infer_ns",
-        "input_ns",
-        "last_inference_ms",
-        "output_ns",
-        "rows",
-    )
+    Each success is counted once, under its batch size; the totals are sums for whoever asks.
+    """
+
+    __slots__ = ("_last_ns", "_lock", "_other_rows", "_others", "batches", "errors", "fail_ns", "failures")
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self.executions = self.failures = self.rows = 0
-        self.input_ns = self.infer_ns = self.output_ns = self.fail_ns = 0
-        self.last_inference_ms = 0  # since 1970
-        self.errors: dict[str, int] = {}  # failures by the name of their error
         self.batches: dict[int, list[int]] = {}  # rows -> [executions, input, infer, output]
+        self._others, self._other_rows = [0, 0, 0, 0], 0  # those of further batch sizes
+        self._last_ns = 0  # since 1970
+        self.failures = self.fail_ns = 0
+        self.errors: dict[str, int] = {}  # failures by the name of their error
 
     def succeeded(self, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """Count one execution over `rows` batch elements: decoded, run and encoded in these times."""
         with self._lock:
-            self.executions += 1
-            self.rows += rows
-            self.input_ns += input_ns
-            self.infer_ns += infer_ns
-            self.output_ns += output_ns
-            self.last_inference_ms = time.time_ns() // 1_000_000
-            batch = self.batches.get(rows)
-            if batch is None:
-                if len(self.batches) >= MAX_BATCH_SIZES:
-                    return
-                batch = self.batches[rows] = [0, 0, 0, 0]
-            batch[0] += 1
-            batch[1] += input_ns
-            batch[2] += infer_ns
-            batch[3] += output_ns
+            counts = self.batches.get(rows) or self._counts(rows)
+            counts[0] += 1
+            counts[1] += input_ns
+            counts[2] += infer_ns
+            counts[3] += output_ns
+            self._last_ns = time.time_ns()
 
     def failed(self, ns: int, error: str) -> None:
         """Count one request that was refused or that the runtime could not answer, by the name of its error."""
@@ -58,17 +40,61 @@ class Statistics:
             self.fail_ns += ns
             self.errors[error] = self.errors.get(error, 0) + 1
 
+    @property
+    def executions(self) -> int:
+        return self._sum(0)
+
+    @property
+    def rows(self) -> int:
+        return self._other_rows + sum(rows * counts[0] for rows, counts in self.batches.copy().items())
+
+    @property
+    def input_ns(self) -> int:
+        return self._sum(1)
+
+    @property
+    def infer_ns(self) -> int:
+        return self._sum(2)
+
+    @property
+    def output_ns(self) -> int:
+        return self._sum(3)
+
+    @property
+    def last_inference_ms(self) -> int:
+        """Since 1970; 0 before the first."""
+        return self._last_ns // 1_000_000
+
+    def add(self, other: "Statistics") -> None:
+        """Count what another has counted, too."""
+        self._others = _added(self._others, other._others)
+        self._other_rows += other._other_rows
+        for rows, counts in other.batches.copy().items():
+            self.batches[rows] = _added(self.batches.get(rows, [0, 0, 0, 0]), counts)
+        self._last_ns = max(self._last_ns, other._last_ns)
+        self.failures += other.failures
+        self.fail_ns += other.fail_ns
+        for error, count in other.errors.copy().items():
+            self.errors[error] = self.errors.get(error, 0) + count
+
+    def _counts(self, rows: int) -> list[int]:
+        """The counts to which a batch size that has none yet belongs."""
+        if len(self.batches) < MAX_BATCH_SIZES:
+            return self.batches.setdefault(rows, [0, 0, 0, 0])
+        self._other_rows += rows
+        return self._others
+
+    def _sum(self, place: int) -> int:
+        return self._others[place] + sum(counts[place] for counts in self.batches.copy().values())
+
 
 def merged(parts: Iterable[Statistics]) -> Statistics:
     """The sum of several counters, as it is now."""
     total = Statistics()
     for part in parts:
-        for name in ("executions", "failures", "rows", "input_ns", "infer_ns", "output_ns", "fail_ns"):
-            setattr(total, name, getattr(total, name) + getattr(part, name))
-        total.last_inference_ms = max(total.last_inference_ms, part.last_inference_ms)
-        for error, count in part.errors.items():
-            total.errors[error] = total.errors.get(error, 0) + count
-        for rows, counts in part.batches.items():
-            known = total.batches.get(rows, (0, 0, 0, 0))
-            total.batches[rows] = [a + b for a, b in zip(known, counts, strict=True)]
+        total.add(part)
     return total
+
+
+def _added(counts: list[int], more: list[int]) -> list[int]:
+    return [a + b for a, b in zip(counts, more, strict=True)]
