@@ -1,12 +1,12 @@
 """Which AWS calls a function makes, as IAM names them, and whether its role allows them.
 
 `Recorder` stands between the function and an AWS stand-in and notes each call; `allows` decides on it by the
-synthesized policies. Actions and resources as in the "Service Authorization Reference" of Amazon S3, Amazon SQS, AWS
-Step Functions and AWS Secrets Manager.
+synthesized policies. Actions and resources as in the "Service Authorization Reference" of the services in SERVICES.
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from http.client import HTTPConnection
@@ -61,10 +61,12 @@ def listed(value: Any) -> list[Any]:
 
 
 def calls_of(method: str, target: str, headers: dict[str, str], body: bytes) -> list[Call]:
-    """What one HTTP request asks for: S3 by path, the services with JSON by their `X-Amz-Target`."""
+    """What one HTTP request asks for: S3 and Lambda by path, the services with JSON by their `X-Amz-Target`."""
     if operation := headers.get("x-amz-target"):
         service, _, action = operation.partition(".")
-        return [JSON_SERVICES[service](action, json.loads(body))]
+        return [SERVICES[service](action, json.loads(body))]
+    if match := re.fullmatch("/2015-03-31/functions/(.+)/invocations", target):
+        return [Call("lambda:InvokeFunction", unquote(match[1]))]
     return list(_s3(method, target, headers))
 
 
@@ -74,11 +76,55 @@ def _sqs(action: str, body: dict[str, Any]) -> Call:
     return Call(f"sqs:{action.removesuffix('Batch')}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")
 
 
-JSON_SERVICES = {
+# X-Amz-Target -> the call.
+SERVICES = {
     "AmazonSQS": _sqs,
     "AWSStepFunctions": lambda action, body: Call(f"states:{action}", body["stateMachineArn"]),
     "secretsmanager": lambda action, body: Call(f"secretsmanager:{action}", body["SecretId"]),
+    "TrentService": lambda action, body: Call(f"kms:{action}", body["KeyId"]),
+    # The request names a deployment, the policy the group that it is of.
+    "CodeDeploy_20141006": lambda action, body: Call(f"codedeploy:{action}", DEPLOYMENT_GROUP),
 }
+DEPLOYMENT_GROUP = (
+    f"arn:aws:codedeploy:{REGION}:{ACCOUNT}:deploymentgroup:"
+    "ServerlessDeploymentApplication/PredictFunctionDeploymentGroup"
+)
+
+
+def calls_of_machine(
+    definition: str, substitutions: dict[str, str], name: str, lists: list[str]
+) -> list[Call]:
+    """What a state machine asks for in the name of its role, by its definition and the ARNs of the lists it reads.
+
+    Source: Step Functions developer guide, "Using Map state in Distributed mode", permissions.
+    """
+    for key, value in substitutions.items():
+        definition = definition.replace(f"${{{key}}}", value)
+    calls = []
+    for state in _states(json.loads(definition)):
+        match state.get("Resource"):
+            case "arn:aws:states:::lambda:invoke":
+                calls.append(Call("lambda:InvokeFunction", state["Parameters"]["FunctionName"]))
+            case "arn:aws:states:::sqs:sendMessage":
+                calls.append(_sqs("SendMessage", state["Parameters"]))
+        if state["Type"] == "Map":
+            assert state["ItemReader"]["Resource"] == "arn:aws:states:::s3:getObject"
+            calls += [Call("s3:GetObject", found) for found in lists]
+            states = f"arn:aws:states:{REGION}:{ACCOUNT}"
+            calls += [
+                Call("states:StartExecution", f"{states}:stateMachine:{name}"),
+                Call("states:DescribeExecution", f"{states}:execution:{name}:of-a-chunk"),
+                Call("states:StopExecution", f"{states}:execution:{name}:of-a-chunk"),
+            ]
+    return calls
+
+
+def _states(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All states, those of maps too."""
+    for state in machine["States"].values():
+        yield state
+        if "ItemProcessor" in state:
+            yield from _states(state["ItemProcessor"])
 
 
 def _s3(method: str, target: str, headers: dict[str, str]) -> Iterator[Call]:
@@ -98,10 +144,13 @@ def _s3(method: str, target: str, headers: dict[str, str]) -> Iterator[Call]:
         yield Call("s3:PutObject", resource)
 
 
-class Recorder:
-    """Passes requests on to `target` (HOST:PORT) and notes what they ask for."""
+Answer = Callable[[Call, bytes], bytes | None]
 
-    def __init__(self, target: str):
+
+class Recorder:
+    """Passes requests on to `target` (HOST:PORT) and notes what they ask for; `answer` does what is not there."""
+
+    def __init__(self, target: str, answer: Answer = lambda call, body: None):
         self.calls: list[Call] = []
         self.bodies: list[tuple[str, bytes]] = []  # of the services with JSON: target, body
         recorder = self
@@ -113,8 +162,15 @@ class Recorder:
             def pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                recorder.calls += calls_of(self.command, self.path, headers, body)
+                calls = calls_of(self.command, self.path, headers, body)
+                recorder.calls += calls
                 recorder.bodies.append((headers.get("x-amz-target", ""), body))
+                if own := answer(calls[0], body):
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(own)))
+                    self.end_headers()
+                    self.wfile.write(own)
+                    return
                 connection = HTTPConnection(target, timeout=60)
                 connection.request(self.command, self.path, body, dict(self.headers.items()))
                 response = connection.getresponse()

@@ -31,6 +31,7 @@ ARNS = {
     "AWS::S3::Bucket": "arn:aws:s3:::{name}",
     "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{{name}}",
     "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{name}}",
+    "AWS::Lambda::Version": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:PredictFunction:{{name}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{name}}:*",
     "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{name}}",
     "AWS::StepFunctions::StateMachine": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{{name}}",
@@ -44,6 +45,7 @@ NAMES = {
     "AWS::StepFunctions::StateMachine": "StateMachineName",
 }
 ARN_BY_REF = {
+    "AWS::Lambda::Version",
     "AWS::StepFunctions::StateMachine",
     "AWS::SecretsManager::Secret",
 }  # `Ref` gives an ARN, not a name

@@ -1,7 +1,8 @@
 """Each role can do what its function does, and nothing else.
 
-The real handlers run in the environment the template gives them, against stand-ins of S3, SQS and Step Functions;
-every call they make is replayed against the policies of their role, and every permission must have been used.
+The real handlers run in the environment the template gives them, against stand-ins of AWS's services; every call they
+make is replayed against the policies of their role, and every permission must have been used. The calls of the state
+machine are those that its definition makes.
 """
 
 import json
@@ -15,16 +16,36 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
-from tensorlet.registry.store import open_store
+from tensorlet.http.api_keys import dump_keys, make_key
+from tensorlet.http.app import App
+from tensorlet.http.aws import make_handler
+from tensorlet.monitoring.drift import profile
+from tensorlet.monitoring.recorder import Recorder as RequestRecorder
+from tensorlet.monitoring.recorder import Rules
+from tensorlet.registry.registry import Registry
+from tensorlet.registry.signing import open_signer
+from tensorlet.registry.store import Store, open_store
+from tensorlet.registry.writer import configure_alias, set_alias
+from tensorlet.serving.service import ModelService
+from tensorlet.settings import Settings
 
 from events import generate
-from tests.models import linear, publish_onnx
-from tests.template.policies import Call, Recorder, allows, statements
+from tests.models import half_plus, linear, publish_golden, publish_onnx
+from tests.monitoring.conftest import had_traffic
+from tests.template.policies import Answer, Call, Recorder, allows, calls_of_machine, statements
+from tests.template.source import ROOT
 from tests.template.synthesis import ACCOUNT, REGION, synthesize
 
 pytestmark = [pytest.mark.slow, pytest.mark.stack]
 
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+}
 ROWS = b"".join(b"%d,2,3,4\n" % number for number in range(2000))
 
 # Calls that Lambda makes in the name of the role, and not the function itself.
@@ -44,11 +65,6 @@ name, events = sys.argv[1], json.load(sys.stdin)
 handler = load_handler(name, os.environ["TENSORLET_REGISTRY"], os.environ.get("TENSORLET_OUTPUT", ""))
 print("\\n" + json.dumps([handler(event, LambdaContext(name, 300)) for event in events]))
 """
-
-
-@pytest.fixture(scope="module")
-def resources() -> dict[str, Any]:
-    return synthesize()
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +89,18 @@ def stand_in() -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+@pytest.fixture(scope="module")
+def resources(stand_in: str) -> dict[str, Any]:
+    """The stack with everything that has a role of its own, and a key that signs aliases."""
+    key = client("kms", f"http://{stand_in}").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    return synthesize(
+        ApiAuth="API_KEY",
+        CaptureRate="1",
+        CodeRelease="Canary10Percent5Minutes",
+        SigningKeyArn=key["KeyMetadata"]["Arn"],
+    )
 
 
 def client(service: str, endpoint: str) -> Any:
@@ -104,15 +132,12 @@ def account(stand_in: str, resources: dict[str, Any]) -> str:
         definition=json.dumps({"StartAt": "x", "States": {"x": {"Type": "Succeed"}}}),
         roleArn=machine["RoleArn"],
     )
-    environ = {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": REGION,
-    }
-    store = open_store(variables(resources, "PredictFunction")["TENSORLET_REGISTRY"], environ)
-    publish_onnx(store, "digits", linear(4, 3))
+    publish_onnx(store_of(url, resources, "RegistryBucket"), "digits", linear(4, 3))
     return url
+
+
+def store_of(account: str, resources: dict[str, Any], name: str) -> Store:
+    return open_store(f"s3://{bucket(resources, name)}", {"AWS_ENDPOINT_URL": account, **CREDENTIALS})
 
 
 def variables(resources: dict[str, Any], function: str) -> dict[str, str]:
@@ -122,9 +147,9 @@ def variables(resources: dict[str, Any], function: str) -> dict[str, str]:
 class Ran:
     """What a function was seen to do."""
 
-    def __init__(self, recorder: Recorder, results: list[Any]):
-        self.calls = list(dict.fromkeys(recorder.calls))
-        self.bodies = recorder.bodies
+    def __init__(self, calls: list[Call], bodies: list[tuple[str, bytes]], results: list[Any]):
+        self.calls = list(dict.fromkeys(calls))
+        self.bodies = bodies
         self.results = results
 
 
@@ -132,8 +157,8 @@ class Ran:
 def run(account: str, resources: dict[str, Any]) -> Callable[..., Ran]:
     """`run(function, folder, *events, **variables)`: the real handler, in the environment of the template."""
 
-    def call(function: str, folder: str, *events: Any, **more: str) -> Ran:
-        with Recorder(account.removeprefix("http://")).running() as recorder:
+    def call(function: str, folder: str, *events: Any, answer: Answer = nothing, **more: str) -> Ran:
+        with Recorder(account.removeprefix("http://"), answer).running() as recorder:
             done = subprocess.run(
                 [sys.executable, "-c", RUN, folder],
                 input=json.dumps(events),
@@ -143,17 +168,19 @@ def run(account: str, resources: dict[str, Any]) -> Callable[..., Ran]:
                     **os.environ,
                     **variables(resources, function),
                     "AWS_ENDPOINT_URL": recorder.url,
-                    "AWS_ACCESS_KEY_ID": "test",
-                    "AWS_SECRET_ACCESS_KEY": "test",
-                    "AWS_REGION": REGION,
-                    "AWS_DEFAULT_REGION": REGION,
+                    **CREDENTIALS,
                     **more,
                 },
             )
         assert done.returncode == 0, done.stderr
-        return Ran(recorder, json.loads(done.stdout.splitlines()[-1]))
+        return Ran(recorder.calls, recorder.bodies, json.loads(done.stdout.splitlines()[-1]))
 
     return call
+
+
+def nothing(call: Call, body: bytes) -> bytes | None:
+    """What the stand-in itself has not: nothing."""
+    return None
 
 
 def bucket(resources: dict[str, Any], name: str) -> str:
@@ -233,7 +260,99 @@ def reconciled(run, batched, account, resources) -> Ran:
     return run("ReconcileFunction", "reconcile", {}, TENSORLET_QUEUE=url)
 
 
+@pytest.fixture(scope="module")
+def monitored(run, account, resources, monkeypatch_module) -> Ran:
+    """A release that fails and whose aliases are signed, a version in the shadow, and a drift report."""
+    for name, value in {"AWS_ENDPOINT_URL": account, **CREDENTIALS}.items():
+        monkeypatch_module.setenv(name, value)
+    registry = store_of(account, resources, "RegistryBucket")
+    seen = profile({"x": np.zeros((4, 1), np.float32)})
+    for added in (2.0, 3.0, 4.0):
+        publish_onnx(registry, "half", half_plus(added), profile=seen)
+    signer = open_signer(variables(resources, "MonitorFunction")["TENSORLET_SIGNING_KEY"])
+    set_alias(registry, "half", "live", 1, signer=signer)
+    set_alias(registry, "half", "live", 2, weight=0.1, signer=signer)
+    configure_alias(registry, "half", "live", {"shadow": 3}, signer)
+    captures = store_of(account, resources, "CaptureBucket")
+    recorder = RequestRecorder(captures, Rules(1.0, frozenset(), float("inf")))
+    had_traffic(recorder, 1, answered=200)
+    had_traffic(recorder, 2, failed=200)
+    recorder.flush()
+
+    ran = run("MonitorFunction", "monitor", {"tasks": ["guard", "shadow", "drift"]})
+
+    (found,) = ran.results
+    assert [verdict["rolled_back"] for verdict in found["guard"]] == [True]
+    assert [shadow["version"] for shadow in found["shadow"]] == [3]
+    assert {report["model"]: report.get("version") for report in found["drift"]}["half"] == 1
+    return ran
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def authorized(run, account, resources) -> Ran:
+    """A request with a key, and one with a wrong one."""
+    key, key_id, kept = make_key("app")
+    secret = client("secretsmanager", account).create_secret(
+        Name=resources["ApiKeys"]["Properties"]["Name"], SecretString=dump_keys({key_id: kept})
+    )
+    events = [{"headers": {"x-api-key": presented}} for presented in (key, "wrong")]
+
+    # AWS adds six characters to a secret's ARN, which the synthesized template does not know.
+    ran = run("AuthorizeFunction", "authorize", *events, API_KEYS_SECRET=secret["ARN"])
+
+    assert [result["isAuthorized"] for result in ran.results] == [True, False]
+    known = resources["AuthorizeFunction"]["Properties"]["Environment"]["Variables"]["API_KEYS_SECRET"]
+    ran.calls = [
+        Call(action, known if resource == secret["ARN"] else resource) for action, resource in ran.calls
+    ]
+    return ran
+
+
+@pytest.fixture(scope="module")
+def checked(run, account, resources, tmp_path_factory) -> Ran:
+    """A code release, of which the new version answers golden predictions as it should."""
+    registry = store_of(account, resources, "RegistryBucket")
+    publish_golden(registry, tmp_path_factory.mktemp("golden"), "golden", linear(4, 3))
+    new_version = make_handler(App(ModelService(Registry([registry]), Settings.from_environ({}))))
+
+    def answer(call: Call, body: bytes) -> bytes | None:
+        """The stand-in runs no function, and knows no hooks."""
+        if call.action == "lambda:InvokeFunction":
+            return json.dumps(new_version(json.loads(body), None)).encode()
+        if call.action.startswith("codedeploy:"):
+            return json.dumps({"lifecycleEventHookExecutionId": "hook-1"}).encode()
+        return None
+
+    event = {"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "hook-1"}
+    ran = run("PretrafficFunction", "pretraffic", event, answer=answer)
+    assert ran.results == [{"status": "Succeeded", "reasons": []}]
+    return ran
+
+
+@pytest.fixture(scope="module")
+def split(chunked, resources) -> Ran:
+    """The state machine, with the list of chunks that its first step has made."""
+    machine = resources["SplitStateMachine"]["Properties"]
+    (plan, *_) = chunked.results
+    definition = (ROOT / "functions/chunks/split.asl.json").read_text()
+    chunked_list = f"arn:aws:s3:::{plan['bucket']}/{plan['key']}"
+    calls = calls_of_machine(
+        definition, machine["DefinitionSubstitutions"], machine["StateMachineName"], [chunked_list]
+    )
+    return Ran(calls, [], [])
+
+
 ROLES = {
+    "AuthorizeRole": "authorized",
+    "MonitorRole": "monitored",
+    "PretrafficRole": "checked",
+    "SplitRole": "split",
     "PredictRole": "predicted",
     "BatchRole": "batched",
     "ChunkRole": "chunked",
@@ -244,6 +363,11 @@ ROLES = {
 @pytest.fixture(params=ROLES)
 def role_and_calls(request: pytest.FixtureRequest) -> tuple[str, list[Call]]:
     return request.param, request.getfixturevalue(ROLES[request.param]).calls
+
+
+def test_every_role_of_ours_is_tried(resources):
+    roles = {name for name, found in resources.items() if found["Type"] == "AWS::IAM::Role"}
+    assert roles - {"CodeDeployServiceRole"} == set(ROLES)  # that one is SAM's, with AWS's managed policy
 
 
 def test_a_role_may_do_what_its_function_does(role_and_calls, resources):
@@ -302,6 +426,16 @@ def test_a_role_may_do_nothing_else(role_and_calls, resources):
         ("ReconcileRole", "s3:GetObject", "InputBucket"),
         ("ReconcileRole", "s3:PutObject", "OutputBucket"),
         ("ReconcileRole", "s3:GetObject", "RegistryBucket"),
+        ("PredictRole", "s3:GetObject", "CaptureBucket"),
+        ("BatchRole", "s3:GetObject", "CaptureBucket"),
+        ("MonitorRole", "s3:PutObject", "RegistryBucket"),
+        ("MonitorRole", "s3:GetObject", "InputBucket"),
+        ("MonitorRole", "s3:GetObject", "OutputBucket"),
+        ("AuthorizeRole", "s3:GetObject", "RegistryBucket"),
+        ("PretrafficRole", "s3:PutObject", "RegistryBucket"),
+        ("PretrafficRole", "s3:GetObject", "CaptureBucket"),
+        ("SplitRole", "s3:PutObject", "OutputBucket"),
+        ("SplitRole", "s3:GetObject", "InputBucket"),
     ],
 )
 def test_what_an_intruder_would_want_is_not_allowed(role, action, place, resources):
