@@ -1,5 +1,6 @@
 """What is kept of the requests of a process, and when it is written."""
 
+import json
 from datetime import timedelta
 
 import numpy as np
@@ -133,4 +134,13 @@ def test_quantiles_of_latency_are_ends_of_bins(recorder, observed, clock):
     recorder.flush()
 
     tally = seen(observed, clock).tally
-    assert (tally.latency_ms(0.5), tally.latency_ms(0.95), tally.latency_ms(0.99)) == (1, 1, 100)
+    assert (tally.latency_ms(0.5), tally.latency_ms(0.95), tally.latency_ms(0.99)) == (1, 1, 80)
+
+
+def test_files_of_a_release_with_other_bins_still_count(observed, clock):
+    """All but their latency, which has no place in today's."""
+    old = {"requests": 7, "rows": 9, "errors": {"InferenceFailed": 1}, "latency": [0] * 16 + [6]}
+
+    tally = parse("half/1/2026-01-01/000000.000-p.jsonl", json.dumps(old).encode()).tally
+
+    assert (tally.requests, tally.rows, tally.error_rate, sum(tally.latency)) == (7, 9, 1 / 7, 0)

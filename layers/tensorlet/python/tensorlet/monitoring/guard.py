@@ -3,6 +3,9 @@
 An alias that two versions share is a release under way: the one of the greatest weight is the incumbent, the other
 the challenger. The guard reads what both did since the release began and, when a limit is broken, rolls the alias
 back by compare-and-swap, with the reason in its history. It never moves an alias forward.
+
+A limit is broken when it is exceeded by more than chance explains: by three standard deviations of the difference
+between two samples of these sizes. So a release is not taken back for one slow request out of twenty.
 """
 
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tensorlet.errors import Conflict, InvalidRequest
 from tensorlet.monitoring.limits import Limits
-from tensorlet.monitoring.observations import Observation, Seen, read, tensors, total
+from tensorlet.monitoring.observations import Observation, Seen, Tally, read, tensors, total
 from tensorlet.registry.attestation import Signer
 from tensorlet.registry.registry import Aliases, Registry
 from tensorlet.registry.rollout import Weights
@@ -20,6 +23,10 @@ from tensorlet.registry.writer import roll_back
 
 if TYPE_CHECKING:
     from tensorlet.monitoring.drift import Drift
+
+
+CALLERS_FAULT = {"InvalidJson", "InvalidTensor"}  # errors of a body that no version could have understood
+QUANTILE = 0.95  # of the milliseconds in the runtime
 
 
 class Verdict(NamedTuple):
@@ -101,20 +108,56 @@ def broken(limits: Limits, old: Seen, new: Seen) -> str:
     """The limit that the challenger `new` breaks against the incumbent `old`, as a sentence; "" for none."""
     if new.tally.requests < limits.min_requests:
         return ""
-    more_errors = new.tally.error_rate - old.tally.error_rate
-    if more_errors > limits.error_rate:
-        return (
-            f"{new.tally.error_rate:.1%} of {new.tally.requests} requests failed, {old.tally.error_rate:.1%} of the"
-            f" incumbent's; the limit is {limits.error_rate:.1%} more"
-        )
-    old_ms, new_ms = old.tally.latency_ms(0.95), new.tally.latency_ms(0.95)
-    if old_ms and new_ms > old_ms * limits.latency_ratio:
-        ratio = limits.latency_ratio
-        return f"95 % answer within {new_ms:g} ms, the incumbent's within {old_ms:g}; the limit is {ratio:g} times"
+    return (
+        _fails_more(limits, old.tally, new.tally)
+        or _slower(limits, old.tally, new.tally)
+        or _moved(limits, old, new)
+    )
+
+
+def _fails_more(limits: Limits, old: Tally, new: Tally) -> str:
+    (old_failed, old_asked), (failed, asked) = _failures(old), _failures(new)
+    old_rate = old_failed / max(1, old_asked)
+    if not _exceeds(failed, asked, old_rate + limits.error_rate, old_asked):
+        return ""
+    return (
+        f"{failed / asked:.1%} of {asked} requests failed, {old_rate:.1%} of the incumbent's; the limit is"
+        f" {limits.error_rate:.1%} more"
+    )
+
+
+def _failures(tally: Tally) -> tuple[int, int]:
+    """How many requests failed, and how many there were, without those that no version could have answered."""
+    callers = sum(count for name, count in tally.errors.items() if name in CALLERS_FAULT)
+    return sum(tally.errors.values()) - callers, tally.requests - callers
+
+
+def _slower(limits: Limits, old: Tally, new: Tally) -> str:
+    """Were it as fast as it may be, one of twenty requests would take longer than the limit."""
+    old_ms, ratio = old.latency_ms(QUANTILE), limits.latency_ratio
+    slow = new.slower_than(old_ms * ratio)
+    if not old_ms or not _exceeds(slow, sum(new.latency), 1 - QUANTILE, sum(old.latency)):
+        return ""
+    new_ms = new.latency_ms(QUANTILE)
+    return (
+        f"95 % answer within {new_ms:g} ms, the incumbent's within {old_ms:g}; the limit is {ratio:g} times"
+    )
+
+
+def _moved(limits: Limits, old: Seen, new: Seen) -> str:
     moved = prediction_drift(old.sample, new.sample)
-    if moved and moved.excess > limits.drift:
-        return f"predictions moved: PSI of {moved.feature} is {moved.psi:.2f}; the limit is {limits.drift:g}"
-    return ""
+    if not moved or moved.excess <= limits.drift:
+        return ""
+    return f"predictions moved: PSI of {moved.feature} is {moved.psi:.2f}; the limit is {limits.drift:g}"
+
+
+def _exceeds(count: int, total: int, share: float, others: int) -> bool:
+    """Whether `count` of `total` is more than `share`, which was seen among `others`, by more than chance."""
+    if not total:
+        return False
+    share = min(1.0, share)
+    deviation = (share * (1 - share) * (1 / total + 1 / max(1, others))) ** 0.5
+    return count / total > share + 3 * deviation
 
 
 def prediction_drift(old: Sequence[Observation], new: Sequence[Observation]) -> "Drift | None":

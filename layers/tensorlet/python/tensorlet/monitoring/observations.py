@@ -15,8 +15,12 @@ from tensorlet.errors import ArtifactRefused
 from tensorlet.registry.store import Store
 from tensorlet.tensors import DATATYPES, Shape, Tensor, from_values
 
-# Upper ends of the latency histogram in milliseconds, three to a decade; what is slower is in one more bin.
-LATENCY_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+# Upper ends of the latency histogram in milliseconds, ten to a decade (ISO 3, R10); what is slower is in one more bin.
+LATENCY_MS = tuple(
+    round(step * 10.0**decade, 3)
+    for decade in range(-1, 4)
+    for step in (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)
+)
 
 
 class Tally(NamedTuple):
@@ -51,6 +55,12 @@ class Tally(NamedTuple):
             if seen and seen >= wanted:
                 return end
         return 0.0
+
+    def slower_than(self, ms: float) -> int:
+        """How many of the answered requests certainly took longer: those of the bins that lie above."""
+        return sum(
+            count for start, count in zip((0.0, *LATENCY_MS), self.latency, strict=True) if start >= ms
+        )
 
 
 class Observation(NamedTuple):
@@ -122,8 +132,10 @@ def parse(key: str, data: bytes) -> Seen:
     """Raises ArtifactRefused for a file that holds no observations."""
     try:
         tally, *sample = [json.loads(line) for line in data.splitlines()]
+        if len(tally["latency"]) != len(LATENCY_MS) + 1:  # of a release with other bins
+            tally["latency"] = Tally().latency
         return Seen(Tally(**tally), [Observation(**line) for line in sample])
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ArtifactRefused(f"{key} is not a file of observations: {error}") from error
 
 
