@@ -5,6 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from tensorlet.errors import Conflict, InvalidJson, InvalidRequest, InvalidTensor, SignatureMismatch
+from tensorlet.monitoring import guard
 from tensorlet.monitoring.guard import watch
 from tensorlet.monitoring.limits import Limits
 from tensorlet.registry.registry import Registry
@@ -169,6 +170,20 @@ def test_what_happened_before_the_release_does_not_count(half, recorder, verdict
     had_traffic(recorder, 2, answered=100)
 
     assert not verdicts()[0].reason and live(half) == BOTH
+
+
+def test_of_a_long_release_the_newest_is_judged_and_the_same_time_of_both(
+    half, recorder, verdicts, clock, monkeypatch
+):
+    """GIVEN more files than can be read, WHEN only the old ones tell of failures, THEN they do not count."""
+    monkeypatch.setattr(guard, "MOST_FILES", 3)
+    for failed in (500, 0, 0, 0):
+        clock.pass_(10)
+        had_traffic(recorder, 1, answered=100)
+        had_traffic(recorder, 2, answered=100, failed=failed)
+        recorder.flush()
+
+    assert verdicts() == [("half", "live", 2, 300, "", False)]
 
 
 def test_an_alias_of_one_version_is_left_alone(half, recorder, verdicts):

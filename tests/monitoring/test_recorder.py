@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from tensorlet.errors import ArtifactRefused, StorageUnavailable
+from tensorlet.monitoring import observations
 from tensorlet.monitoring.observations import parse, read, tensor_from_json, tensor_to_json, tensors, total
 from tensorlet.monitoring.recorder import Recorder, Rules
 from tensorlet.tensors import Tensor
@@ -18,7 +19,7 @@ from tests.monitoring.conftest import had_traffic, tensor
 
 def seen(observed, clock, version=1):
     hour = timedelta(hours=1)
-    return total(list(read(observed, "half", version, clock.now - hour, clock.now + hour)))
+    return total(read(observed, "half", version, clock.now - hour, clock.now + hour))
 
 
 def test_what_was_asked_and_answered_can_be_read_again(recorder, observed, clock):
@@ -144,3 +145,17 @@ def test_files_of_a_release_with_other_bins_still_count(observed, clock):
     tally = parse("half/1/2026-01-01/000000.000-p.jsonl", json.dumps(old).encode()).tally
 
     assert (tally.requests, tally.rows, tally.error_rate, sum(tally.latency)) == (7, 9, 1 / 7, 0)
+
+
+def test_of_many_large_requests_the_newest_are_kept_in_memory(recorder, observed, clock, monkeypatch):
+    """All of them count."""
+    monkeypatch.setattr(observations, "MOST_VALUES", 20)  # two numbers each
+    for number in range(30):
+        had_traffic(recorder, 1, answered=1, x=(float(number),))
+        recorder.flush()
+        clock.pass_(1)
+
+    found = seen(observed, clock)
+
+    assert found.tally.requests == 30
+    assert [kept.inputs[0]["data"] for kept in found.sample] == [[float(number)] for number in range(20, 30)]

@@ -36,7 +36,7 @@ def shadows(service, observed, recorder, clock):
 
 
 def sample(observed, clock):
-    return total(list(read(observed, "half", 1, clock.now - HOUR, clock.now + HOUR))).sample
+    return total(read(observed, "half", 1, clock.now - HOUR, clock.now + HOUR)).sample
 
 
 def test_another_version_is_asked_the_same(service, observed, recorder, clock):

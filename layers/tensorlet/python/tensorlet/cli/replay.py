@@ -20,7 +20,7 @@ def run(arguments: Namespace) -> int:
     model = service.model(name, selector)
     asked = arguments.of or service.version(name)
     store, since, until = window_of(arguments)
-    sample = total(list(read(store, name, asked, since, until))).sample
+    sample = total(read(store, name, asked, since, until)).sample
     if not sample:
         raise NotFound(
             f"{store.uri}: no requests of {name}/{asked} were captured in the last {arguments.hours:g} hours"

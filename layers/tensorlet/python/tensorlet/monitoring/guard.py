@@ -1,8 +1,9 @@
 """The guard of a release: takes a new version back when it does worse than its limits allow.
 
 An alias that two versions share is a release under way: the one of the greatest weight is the incumbent, the other
-the challenger. The guard reads what both did since the release began and, when a limit is broken, rolls the alias
-back by compare-and-swap, with the reason in its history. It never moves an alias forward.
+the challenger. The guard reads what both did since the release began, the newest of it where that is much, and when
+a limit is broken, rolls the alias back by compare-and-swap, with the reason in its history. It never moves an alias
+forward.
 
 A limit is broken when it is exceeded by more than chance explains: by three standard deviations of the difference
 between two samples of these sizes. So a release is not taken back for one slow request out of twenty.
@@ -10,11 +11,12 @@ between two samples of these sizes. So a release is not taken back for one slow 
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from tensorlet.errors import Conflict, InvalidRequest
 from tensorlet.monitoring.limits import Limits
-from tensorlet.monitoring.observations import Observation, Seen, Tally, read, tensors, total
+from tensorlet.monitoring.observations import Observation, Seen, Tally, newest, read, tensors, total
 from tensorlet.registry.attestation import Signer
 from tensorlet.registry.registry import Aliases, Registry
 from tensorlet.registry.rollout import Weights
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 
 CALLERS_FAULT = {"InvalidJson", "InvalidTensor"}  # errors of a body that no version could have understood
+MOST_FILES = 2_000  # of each version: a release of a busy day has more than can be read in five minutes
 QUANTILE = 0.95  # of the milliseconds in the runtime
 
 
@@ -80,10 +83,11 @@ def _look(
         return []
     limits = Limits.from_json(aliases.settings.get(alias, {}).get("limits", {}))
     since = _began(aliases, alias)
-    old = total(list(read(observed, model, incumbent, since, now)))
+    since = max(newest(observed, model, int(version), since, now, MOST_FILES) for version in weights)
+    old = total(read(observed, model, incumbent, since, now))
     verdicts = []
     for challenger in sorted(int(version) for version in weights if int(version) != incumbent):
-        new = total(list(read(observed, model, challenger, since, now)))
+        new = total(read(observed, model, challenger, since, now))
         reason = broken(limits, old, new)
         why = f"version {challenger}: {reason}"
         done = bool(reason) and _take_back(writable, model, alias, weights, why, signer)
@@ -156,7 +160,7 @@ def _exceeds(count: int, total: int, share: float, others: int) -> bool:
     if not total:
         return False
     share = min(1.0, share)
-    deviation = (share * (1 - share) * (1 / total + 1 / max(1, others))) ** 0.5
+    deviation = sqrt(share * (1 - share) * (1 / total + 1 / max(1, others)))
     return count / total > share + 3 * deviation
 
 

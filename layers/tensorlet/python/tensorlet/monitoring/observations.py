@@ -7,8 +7,11 @@ captured request can be sent again as it is.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from math import prod
 from typing import Any, NamedTuple
 
 from tensorlet.errors import ArtifactRefused
@@ -21,6 +24,9 @@ LATENCY_MS = tuple(
     for decade in range(-1, 4)
     for step in (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)
 )
+
+READERS = 16  # files read at once: storage answers in milliseconds, and a busy stack writes many small ones
+MOST_VALUES = 4_000_000  # numbers of a sample in memory, some 32 bytes each
 
 
 class Tally(NamedTuple):
@@ -107,9 +113,19 @@ def write(store: Store, model: str, version: int, process: str, at: datetime, se
 
 
 def read(store: Store, model: str, version: int, since: datetime, until: datetime) -> Iterator[Seen]:
-    """What was seen of a version from `since` on and before `until`, oldest first."""
-    for key in keys(store, model, version, since, until):
-        yield parse(key, bytes(store.get(key).data))
+    """What was seen of a version from `since` on and before `until`, oldest first; READERS files at a time."""
+    wanted = list(keys(store, model, version, since, until))
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(wanted), READERS):
+            batch = wanted[start : start + READERS]
+            for key, found in zip(batch, pool.map(store.get, batch), strict=True):
+                yield parse(key, bytes(found.data))
+
+
+def newest(store: Store, model: str, version: int, since: datetime, until: datetime, files: int) -> datetime:
+    """From when on a version has no more than so many files; `since` if it has not."""
+    found = list(keys(store, model, version, since, until))
+    return written_at(found[-files]) if len(found) > files else since
 
 
 def keys(store: Store, model: str, version: int, since: datetime, until: datetime) -> Iterator[str]:
@@ -139,12 +155,27 @@ def parse(key: str, data: bytes) -> Seen:
         raise ArtifactRefused(f"{key} is not a file of observations: {error}") from error
 
 
-def total(files: Sequence[Seen]) -> Seen:
-    """Several files as one."""
-    tally = Tally()
+def total(files: Iterable[Seen]) -> Seen:
+    """Several files as one; of their samples the newest requests, those with MOST_VALUES numbers together."""
+    tally, values = Tally(), 0
+    sample: deque[Observation] = deque()
     for seen in files:
         tally = tally.plus(seen.tally)
-    return Seen(tally, [observation for seen in files for observation in seen.sample])
+        for observation in seen.sample:
+            sample.append(observation)
+            values += _values(observation)
+            while values > MOST_VALUES and len(sample) > 1:
+                values -= _values(sample.popleft())
+    return Seen(tally, list(sample))
+
+
+def _values(observation: Observation) -> int:
+    """How many numbers are kept of a request."""
+    return sum(
+        prod(document["shape"])
+        for document in (*observation.inputs, *observation.outputs)
+        if document["data"] is not None
+    )
 
 
 def tensors(sample: Sequence[Observation], side: str) -> dict[str, Any]:

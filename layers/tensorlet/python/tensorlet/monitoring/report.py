@@ -38,7 +38,7 @@ def drift_report(manifest: Manifest, observed: Store, since: datetime, until: da
             f"{manifest.name} has no profile to compare with; the training scripts save one, and so does"
             " `tensorlet publish --profile FILE.npz`"
         )
-    seen = total(list(read(observed, manifest.model, manifest.version, since, until)))
+    seen = total(read(observed, manifest.model, manifest.version, since, until))
     drifts = compare(profile, {**tensors(seen.sample, "inputs"), **tensors(seen.sample, "outputs")})
     return DriftReport(
         manifest.model,
