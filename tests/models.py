@@ -70,6 +70,16 @@ def half_plus(number: float) -> bytes:
     )
 
 
+def times(factor: float) -> bytes:
+    """`y = factor x` over rows of four."""
+    return _model(
+        [helper.make_node("Mul", ["x", "factor"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(np.float32(factor).reshape(()), "factor")],
+    )
+
+
 def half_plus_two() -> bytes:
     """TensorFlow Serving's test model."""
     return half_plus(2.0)

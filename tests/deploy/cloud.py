@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from tests.sam import lambda_local
 from tests.sam.lambda_local import IMAGE, ROOT, SAM, Unavailable
+from tests.template.source import template
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -25,6 +26,8 @@ PORT = 4566  # inside the container
 STACK = "tensorlet"
 ARTIFACTS = "artifacts"
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+# The commands of docs/operations.md; the first one finds in samconfig.toml that it may use what it built before.
+BUILD, DEPLOY = "sam build", "sam deploy --guided"
 # What every deployment here says. The functions reach the stand-in inside its container.
 PARAMETERS = {"Endpoint": f"http://127.0.0.1:{PORT}", "AliasTtlSeconds": "0"}
 
@@ -159,30 +162,37 @@ def start() -> Iterator[Cloud]:
     finally:
         log = subprocess.run(["docker", "logs", "--tail", "200", name], capture_output=True, text=True)
         print(log.stdout, log.stderr, file=sys.stderr)  # pytest shows it when a test fails
-        subprocess.run(["docker", "rm", "--force", name], capture_output=True)
+        # The engine removes it afterwards, which may take it half a minute that nobody has to wait for.
+        subprocess.run(["docker", "kill", name], capture_output=True)
 
 
 def deploy(cloud: Cloud, **parameters: str) -> Stack:
-    """`sam deploy` what `sam build` made.
+    """BUILD and DEPLOY, as docs/operations.md says, to all questions of which the answer is what SAM proposes.
 
     Raises:
-        RuntimeError: it failed; the message is what SAM wrote.
+        RuntimeError: one of them failed; the message is what SAM wrote.
     """
     cloud.client("s3").create_bucket(Bucket=ARTIFACTS)
     overrides = [f"{key}={value}" for key, value in {**PARAMETERS, **parameters}.items()]
-    done = subprocess.run(
-        [
-            *[SAM, "deploy", "--stack-name", STACK, "--s3-bucket", ARTIFACTS, "--no-resolve-s3"],
-            *["--capabilities", *CAPABILITIES, "--no-confirm-changeset", "--no-progressbar"],
-            *["--parameter-overrides", *overrides],
-        ],
-        cwd=ROOT,
-        env={**lambda_local.sam_environ(), **cloud.environ()},
-        capture_output=True,
-        text=True,
+    proposed, no = "\n", "n\n"
+    name_and_region, confirm_changes, roles_and_rollback, save = proposed * 2, no, proposed * 2, no
+    answers = (
+        name_and_region + proposed * len(template()["Parameters"]) + confirm_changes + roles_and_rollback
     )
-    if done.returncode:
-        raise RuntimeError(f"sam deploy failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+    for command, more, told in (
+        (BUILD, [], ""),
+        (DEPLOY, ["--parameter-overrides", *overrides], answers + save),
+    ):
+        done = subprocess.run(
+            [SAM, *command.split()[1:], *more],
+            cwd=ROOT,
+            env={**lambda_local.sam_environ(), **cloud.environ()},
+            input=told,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
     return Stack(cloud, _outputs(cloud.client("cloudformation")))
 
 

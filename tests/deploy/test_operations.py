@@ -1,74 +1,62 @@
-"""Every `tensorlet` command of docs/operations.md is run, in its order, against the deployed stack."""
+"""Every command of docs/operations.md is run, in its order, in a shell against the deployed stack."""
 
-import os
 import re
-import shlex
 import subprocess
-import sys
+from collections.abc import Iterator
 
 import pytest
 from tensorlet.registry.store import open_store
 
+from tests.deploy import cloud
 from tests.deploy.cloud import Stack
+from tests.deploy.conftest import Shell, shell_of
+from tests.deploy.page import COMMANDS, PAGE, RELEASE
 from tests.models import linear, publish_onnx
 from tests.sam.lambda_local import ROOT
 
-PAGE = (ROOT / "docs/operations.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("tensorlet ")]
+ALL = [command for commands in COMMANDS.values() for command in commands]
+BY_THE_FIXTURE = [cloud.BUILD, cloud.DEPLOY]  # of all tests of this folder
+(PROXY,) = [command for command in ALL if command.startswith("tensorlet proxy")]  # runs until it is stopped
+IN_TEST_RELEASES = COMMANDS[RELEASE]  # between them requests have to come
+HERE = [command for command in ALL if command not in (*BY_THE_FIXTURE, PROXY, *IN_TEST_RELEASES)]
 
 
 @pytest.fixture(scope="module")
-def operator(stack: Stack) -> dict[str, str]:
-    """The environment of an operator of a stack with API keys, a model and an alias."""
+def operator(stack: Stack) -> Iterator[Shell]:
+    """The shell of an operator of a stack with API keys, a model and an alias."""
     secured = stack.configure(ApiAuth="API_KEY")
     store = open_store(f"s3://{secured.outputs['RegistryBucketName']}", secured.cloud.environ())
     publish_onnx(store, "digits", linear(4, 3))
-    environ = {
-        **os.environ,
-        **secured.cloud.environ(),
-        "API_URL": secured.outputs["ApiUrl"],
-        "REGISTRY_BUCKET": secured.outputs["RegistryBucketName"],
-        "INPUT_BUCKET": secured.outputs["InputBucketName"],
-        "OUTPUT_BUCKET": secured.outputs["OutputBucketName"],
-        "INPUT_QUEUE": secured.resource("InputQueue"),
-        "DEAD_LETTERS": secured.outputs["DeadLetterQueueUrl"],
+    shell = shell_of(secured, ROOT)
+    shell.run("tensorlet alias digits live 1 --registry s3://$REGISTRY_BUCKET")
+    return shell
+
+
+def test_the_first_commands_are_those_that_the_stack_was_made_by():
+    assert ALL[:2] == BY_THE_FIXTURE
+
+
+def test_every_command_is_in_a_block():
+    """In a sentence stands what has a placeholder, and what is no more than a name."""
+    sentences = re.sub(r"^```sh\n.*?^```", "", PAGE, flags=re.MULTILINE | re.DOTALL)
+    spelled_out = {
+        code
+        for code in re.findall(r"`([^`]+)`", sentences)
+        if re.match(r"(tensorlet|sam|aws|\S+/python) \S", code)
     }
-    run("tensorlet alias digits live 1 --registry s3://$REGISTRY_BUCKET", environ)
-    return environ
+    assert {code for code in spelled_out if not re.search(r"[A-Z]{3}", code)} <= {
+        "sam build", "sam deploy", "tensorlet keys", "tensorlet proxy"
+    }  # fmt: skip
 
 
-def run(command: str, environ: dict[str, str]) -> str:
-    """What the command says, its variables replaced as a shell would."""
-    _, *arguments = shlex.split(expand(command, environ))
-    done = subprocess.run(
-        [sys.executable, "-m", "tensorlet.cli", *arguments], env=environ, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
-
-def expand(command: str, environ: dict[str, str]) -> str:
-    return re.sub(r"\$([A-Z_]+)", lambda match: environ[match[1]], command)
-
-
-def test_there_are_commands():
-    assert len(COMMANDS) >= 8
-
-
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("tensorlet proxy")])
+@pytest.mark.parametrize("command", HERE)
 def test_the_command_does_what_the_page_says(command, operator):
-    assert run(command, operator).strip()
+    assert operator.run(command).strip()
 
 
 def test_the_proxy_starts_as_the_page_says(operator):
-    (command,) = [c for c in COMMANDS if c.startswith("tensorlet proxy")]
-    _, *arguments = shlex.split(expand(command, operator))
     proxy = subprocess.Popen(
-        [sys.executable, "-m", "tensorlet.cli", *arguments, "--port", "0"],
-        env=operator,
-        stdout=subprocess.PIPE,
-        text=True,
+        ["bash", "-c", f"exec {PROXY} --port 0"], env=operator.environ, stdout=subprocess.PIPE, text=True
     )
     try:
         assert proxy.stdout is not None

@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+
+from tests.models import times
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "releases.md").read_text()
 ADDRESS = "127.0.0.1:8080"
@@ -18,23 +17,11 @@ ADDRESS = "127.0.0.1:8080"
 pytestmark = pytest.mark.slow
 
 
-def times(factor: float) -> onnx.ModelProto:
-    """y = `factor` x, over rows of four."""
-    names = {"x": ["batch", 4], "y": ["batch", 4]}
-    info = {
-        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in names.items()
-    }
-    constant = numpy_helper.from_array(np.float32(factor), "factor")
-    node = helper.make_node("Mul", ["x", "factor"], ["y"])
-    graph = helper.make_graph([node], "times", [info["x"]], [info["y"]], [constant])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-
-
 @pytest.fixture
 def shell(tmp_path):
     """Run a script in a folder with two models; gives what it prints."""
-    onnx.save(times(2), tmp_path / "better.onnx")
-    onnx.save(times(3), tmp_path / "worse.onnx")
+    (tmp_path / "better.onnx").write_bytes(times(2))
+    (tmp_path / "worse.onnx").write_bytes(times(3))
     (tmp_path / "monitor.json").write_text(json.dumps({"tasks": ["guard", "shadow"]}))
     environ = {
         **os.environ,
