@@ -193,6 +193,19 @@ def test_an_alias_of_one_version_is_left_alone(half, recorder, verdicts):
     assert verdicts() == [] and live(half) == {"2": 1.0}
 
 
+@pytest.mark.parametrize("weights", [[0.1, 0.1], [0.1, 0.5], [0.2, 0.5, 0.9]], ids=str)
+def test_a_release_by_degrees_is_taken_back_to_before_its_first(half, recorder, verdicts, weights):
+    """GIVEN a version with a growing share, also the greater one, WHEN it fails, THEN it has none."""
+    for weight in weights:
+        set_alias(half, "half", "live", 2, weight=weight)
+    had_traffic(recorder, 1, answered=200)
+    had_traffic(recorder, 2, failed=200)
+
+    [verdict] = verdicts()
+
+    assert (verdict.challenger, verdict.rolled_back, live(half)) == (2, True, OLD_ONLY)
+
+
 def test_a_release_that_somebody_moved_meanwhile_is_not_undone(half):
     judged = live(half)
     set_alias(half, "half", "live", 2)

@@ -82,6 +82,25 @@ def test_rolling_back_undoes_one_change_after_another(store):
     assert weights(store) == {"1": 1}
 
 
+def test_the_same_again_is_no_change_to_undo(store):
+    set_alias(store, "m", "live", 1)
+    for _ in range(3):
+        set_alias(store, "m", "live", 2, weight=0.1)
+
+    assert roll_back(store, "m", "live") == {"1": 1}
+
+
+def test_all_shares_of_a_version_can_be_undone_at_once(store):
+    """And what is undone later is what was before them."""
+    set_alias(store, "m", "live", 1)
+    set_alias(store, "m", "live", 2)
+    for weight in (0.1, 0.5, 0.9):
+        set_alias(store, "m", "live", 3, weight=weight)
+
+    assert roll_back(store, "m", "live", without=3) == {"2": 1}
+    assert roll_back(store, "m", "live") == {"1": 1}
+
+
 def test_a_release_after_a_rollback_can_be_rolled_back_too(store):
     set_alias(store, "m", "live", 1)
     set_alias(store, "m", "live", 2)

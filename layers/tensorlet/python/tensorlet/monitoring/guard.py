@@ -1,9 +1,9 @@
 """The guard of a release: takes a new version back when it does worse than its limits allow.
 
-An alias that two versions share is a release under way: the one of the greatest weight is the incumbent, the other
-the challenger. The guard reads what both did since the release began, the newest of it where that is much, and when
-a limit is broken, rolls the alias back by compare-and-swap, with the reason in its history. It never moves an alias
-forward.
+An alias that versions share is a release under way: the one that had all requests before is the incumbent, the others
+are challengers, whatever their weights. The guard reads what they did since the release began, the newest of it where
+that is much, and when a limit is broken, rolls the alias back by compare-and-swap to what it was without that
+challenger, with the reason in its history. It never moves an alias forward.
 
 A limit is broken when it is exceeded by more than chance explains: by three standard deviations of the difference
 between two samples of these sizes. So a release is not taken back for one slow request out of twenty.
@@ -19,7 +19,7 @@ from tensorlet.monitoring.limits import Limits
 from tensorlet.monitoring.observations import Observation, Seen, Tally, newest, read, tensors, total
 from tensorlet.registry.attestation import Signer
 from tensorlet.registry.registry import Aliases, Registry
-from tensorlet.registry.rollout import Weights
+from tensorlet.registry.rollout import Weights, settled
 from tensorlet.registry.store import Store
 from tensorlet.registry.writer import roll_back
 
@@ -78,9 +78,12 @@ def _look(
 ) -> list[Verdict]:
     """The verdicts on the challengers of one alias, after what they say has been done."""
     weights = aliases.weights[alias]
-    incumbent = aliases.version(alias)
-    if len(weights) < 2 or incumbent is None:
+    if len(weights) < 2:
         return []
+    incumbent = settled(aliases.history, alias)
+    if str(incumbent) not in weights:  # a history that began with a share
+        incumbent = aliases.version(alias)
+    assert incumbent is not None
     limits = Limits.from_json(aliases.settings.get(alias, {}).get("limits", {}))
     since = _began(aliases, alias)
     since = max(newest(observed, model, int(version), since, now, MOST_FILES) for version in weights)
@@ -89,8 +92,7 @@ def _look(
     for challenger in sorted(int(version) for version in weights if int(version) != incumbent):
         new = total(read(observed, model, challenger, since, now))
         reason = broken(limits, old, new)
-        why = f"version {challenger}: {reason}"
-        done = bool(reason) and _take_back(writable, model, alias, weights, why, signer)
+        done = bool(reason) and _take_back(writable, model, alias, weights, challenger, reason, signer)
         verdicts.append(Verdict(model, alias, challenger, new.tally.requests, reason, done))
         if reason:
             break
@@ -98,11 +100,18 @@ def _look(
 
 
 def _take_back(
-    store: Store, model: str, alias: str, judged: Weights, reason: str, signer: Signer | None
+    store: Store,
+    model: str,
+    alias: str,
+    judged: Weights,
+    challenger: int,
+    reason: str,
+    signer: Signer | None,
 ) -> bool:
     """Whether the alias was rolled back from what was judged."""
     try:
-        roll_back(store, model, alias, f"guard: {reason}", judged, signer)
+        why = f"guard: version {challenger}: {reason}"
+        roll_back(store, model, alias, why, judged, signer, without=challenger)
         return True
     except (Conflict, InvalidRequest):
         return False

@@ -11,6 +11,7 @@ from tensorlet.registry.store import Store
 
 SOME, MUCH = 0.1, 0.25  # population stability index from which a change is some, and a shift worth a look
 MOST_FEATURES = 20  # in the plot
+LONGEST = 1.0  # index of the longest bar; the number beside it tells of more
 
 
 class DriftReport(NamedTuple):
@@ -60,18 +61,19 @@ def plot(report: DriftReport) -> str:
     drifts = report.drifts[:MOST_FEATURES]
     left, width, row = 180, 440, 24
     height = 76 + row * max(1, len(drifts))
-    scale = width / max(2 * MUCH, *(drift.psi for drift in drifts), 0)
+    lengths = [max(1.0, width * min(drift.psi, LONGEST) / LONGEST) for drift in drifts]
     lines = [
-        f'<line x1="{left + at * scale:.1f}" x2="{left + at * scale:.1f}" y1="48" y2="{height - 20}" class="limit"/>'
-        f'<text x="{left + at * scale:.1f}" y="{height - 6}" class="axis">{at}</text>'
-        for at in (SOME, MUCH)
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="48" y2="{height - 20}" class="limit"/>'
+        f'<text x="{x:.1f}" y="{height - 6}" class="axis">{at:g}</text>'
+        for at in (SOME, MUCH, LONGEST)
+        for x in [left + width * at / LONGEST]
     ]
     bars = [
         f'<text x="{left - 8}" y="{52 + row * index + 15}" class="name">{escape(drift.feature[:26])}</text>'
-        f'<rect x="{left}" y="{52 + row * index + 3}" width="{max(1.0, drift.psi * scale):.1f}" height="16" rx="3"'
+        f'<rect x="{left}" y="{52 + row * index + 3}" width="{length:.1f}" height="16" rx="3"'
         f' class="{level(drift)}"/>'
-        f'<text x="{left + max(1.0, drift.psi * scale) + 6:.1f}" y="{52 + row * index + 15}">{drift.psi:.3f}</text>'
-        for index, drift in enumerate(drifts)
+        f'<text x="{left + length + 6:.1f}" y="{52 + row * index + 15}">{drift.psi:.3f}</text>'
+        for index, (drift, length) in enumerate(zip(drifts, lengths, strict=True))
     ]
     title = escape(f"{report.model}/{report.version}: drift of {report.captured} captured requests")
     return (

@@ -11,6 +11,7 @@ from typing import Any
 
 from tensorlet.errors import InvalidRequest
 
+Change = Mapping[str, Any]  # an entry of the history of aliases.json
 Weights = Mapping[str, float]  # version -> share of the requests; all together 1
 PLACES = 6  # of a weight, so that shares of shares stay readable
 
@@ -55,23 +56,44 @@ def with_weight(weights: Weights, version: int, weight: float) -> dict[str, floa
     return {name: share for name, share in changed.items() if share}
 
 
-def earlier(history: Sequence[Mapping[str, Any]], alias: str) -> Mapping[str, Any]:
+def earlier(history: Sequence[Change], alias: str, without: int | None = None) -> Change:
     """The change that made what `alias` was before its last one; what was rolled back counts as never done.
+
+    With a version to be `without`, the last change before which gave it no requests.
 
     Raises:
         InvalidRequest: the alias has had one target only.
     """
-    made: list[Mapping[str, Any]] = []
+    for change in reversed(_states(history, alias)[:-1]):
+        if without is None or str(without) not in change["to"]:
+            return change
+    raise InvalidRequest(f"alias {alias!r}: there is nothing earlier to roll back to")
+
+
+def settled(history: Sequence[Change], alias: str) -> int | None:
+    """The version that had all requests for `alias` before others got a share of them."""
+    for change in reversed(_states(history, alias)):
+        if len(change["to"]) == 1:
+            return int(next(iter(change["to"])))
+    return None
+
+
+def _states(history: Sequence[Change], alias: str) -> list[Change]:
+    """The changes that made what `alias` was, one after the other, each unlike the one before."""
+    made: list[Change] = []
     for change in history:
         if change.get("alias") != alias or "settings" in change:
             continue
         if change.get("rollback"):
-            made.pop()
-        else:
+            while made and not _alike(made[-1], change):
+                made.pop()
+        if not made or not _alike(made[-1], change):
             made.append(change)
-    if len(made) < 2:
-        raise InvalidRequest(f"alias {alias!r}: there is nothing earlier to roll back to")
-    return made[-2]
+    return made
+
+
+def _alike(one: Change, other: Change) -> bool:
+    return all(one.get(member) == other.get(member) for member in ("to", "precision"))
 
 
 def describe(weights: Weights) -> str:

@@ -186,8 +186,11 @@ def roll_back(
     reason: str = "",
     expected: Weights | None = None,
     signer: Signer | None = None,
+    without: int | None = None,
 ) -> Weights:
     """Point `alias` of `model` at what it was before its last change, by one compare-and-swap.
+
+    With a version to be `without`: at what it was before that one got any requests.
 
     Raises:
         InvalidRequest: the alias has had one target only.
@@ -197,7 +200,7 @@ def roll_back(
     def back(aliases: Aliases) -> Change:
         if expected is not None and aliases.weights.get(alias) != expected:
             raise Conflict(f"alias {alias!r} of {model!r} was changed by somebody else")
-        change = earlier(aliases.history, alias)
+        change = earlier(aliases.history, alias, without)
         undone = _change(aliases, alias, change["to"], change.get("precision", ""))
         return {**undone, "rollback": True, **({"reason": reason} if reason else {})}
 
