@@ -1,17 +1,29 @@
 """Releases that the guard takes back, and those it lets be."""
 
+import json
+import sys
 from datetime import timedelta
 
 import numpy as np
 import pytest
-from tensorlet.errors import Conflict, InvalidJson, InvalidRequest, InvalidTensor, SignatureMismatch
+from tensorlet.errors import (
+    Conflict,
+    InvalidJson,
+    InvalidRequest,
+    InvalidTensor,
+    ModelUnavailable,
+    SignatureMismatch,
+)
+from tensorlet.local.functions import LambdaContext, load_handler
 from tensorlet.monitoring import guard
 from tensorlet.monitoring.guard import watch
 from tensorlet.monitoring.limits import Limits
 from tensorlet.registry.registry import Registry
+from tensorlet.registry.store import open_store
 from tensorlet.registry.writer import configure_alias, roll_back, set_alias, sign_aliases
 
 from tests.keys import make_keys
+from tests.models import half_plus, publish_onnx
 from tests.monitoring.conftest import had_traffic
 
 BOTH, OLD_ONLY = {"1": 0.9, "2": 0.1}, {"1": 1.0}
@@ -23,7 +35,7 @@ def verdicts(half, observed, recorder, clock):
 
     def look():
         recorder.flush()
-        return watch(Registry([half]), half, observed, clock.now + timedelta(minutes=1))
+        return watch(Registry([half]), "half", half, observed, clock.now + timedelta(minutes=1))
 
     return look
 
@@ -225,6 +237,60 @@ def test_limits_that_cannot_be_are_refused_by_name(limits):
         Limits.from_json(limits)
 
 
+@pytest.fixture
+def monitor(recorder, tmp_path, monkeypatch):
+    """The handler of the function, over a registry and observations in files."""
+    registry, captures = f"file://{tmp_path}/registry", f"file://{tmp_path}/captures"
+    store = open_store(registry)
+    for added in (2.0, 3.0):
+        publish_onnx(store, "half", half_plus(added))
+    set_alias(store, "half", "live", 1)
+    set_alias(store, "half", "live", 2, weight=0.1)
+    recorder.reopen(open_store(captures))
+    had_traffic(recorder, 1, answered=200)
+    had_traffic(recorder, 2, failed=200)
+    recorder.flush()
+    monkeypatch.setenv("TENSORLET_CAPTURE", captures)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return store, load_handler("monitor", registry, "")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(
+            {"aliases": {"live": {"1": 0.5, "2": 0.5}}, "history": [7]}, id="a history that is none"
+        ),
+        pytest.param(
+            {
+                "aliases": {"live": {"1": 0.5, "2": 0.5}},
+                "history": [{"alias": "live", "time": "yesterday", "to": {"1": 1.0}}],
+            },
+            id="a time that is none",
+        ),
+        pytest.param(
+            {
+                "aliases": {"live": {"1": 0.5, "2": 0.5}},
+                "history": [],
+                "settings": {"live": {"limits": 7}},
+            },
+            id="limits that are none",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_judged_keeps_no_other_from_it_and_rings(monitor, damage, capsys):
+    """The alarm is on errors of the function, and the log names the model."""
+    store, handler = monitor
+    publish_onnx(store, "damaged", half_plus(2.0))
+    store.put("damaged/aliases.json", json.dumps(damage).encode())
+
+    with pytest.raises(ModelUnavailable, match=r"^damaged: "):
+        handler({"tasks": ["guard", "shadow"]}, LambdaContext("monitor"))
+
+    assert live(store) == OLD_ONLY
+    assert '"ReleasesBreakingLimits":[1.0]' in capsys.readouterr().out
+
+
 def test_signed_aliases_are_taken_back_with_their_key(half, observed, recorder, clock, tmp_path):
     keys = make_keys(tmp_path)
     sign_aliases(half, "half", keys.signer)
@@ -233,7 +299,7 @@ def test_signed_aliases_are_taken_back_with_their_key(half, observed, recorder, 
     recorder.flush()
     registry = Registry([half], keys.trust)
 
-    [verdict] = watch(registry, half, observed, clock.now + timedelta(minutes=1), keys.signer)
+    [verdict] = watch(registry, "half", half, observed, clock.now + timedelta(minutes=1), keys.signer)
 
     assert verdict.rolled_back
     assert registry.aliases("half").weights["live"] == OLD_ONLY

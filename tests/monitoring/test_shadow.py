@@ -30,7 +30,7 @@ def shadows(service, observed, recorder, clock):
 
     def run():
         recorder.flush()
-        return list(run_shadows(service, observed, clock.now - HOUR, clock.now + HOUR))
+        return list(run_shadows(service, "half", observed, clock.now - HOUR, clock.now + HOUR))
 
     return run
 

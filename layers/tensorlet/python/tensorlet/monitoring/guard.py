@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
-from tensorlet.errors import Conflict, InvalidRequest
+from tensorlet.errors import ArtifactRefused, Conflict, InvalidRequest
 from tensorlet.monitoring.limits import Limits
 from tensorlet.monitoring.observations import Observation, Seen, Tally, newest, read, tensors, total
 from tensorlet.registry.attestation import Signer
 from tensorlet.registry.registry import Aliases, Registry
 from tensorlet.registry.rollout import Weights, settled
 from tensorlet.registry.store import Store
-from tensorlet.registry.writer import roll_back
+from tensorlet.registry.writer import TIME, roll_back
 
 if TYPE_CHECKING:
     from tensorlet.monitoring.drift import Drift
@@ -48,20 +48,20 @@ class Verdict(NamedTuple):
 
 def watch(
     registry: Registry,
+    model: str,
     writable: Store,
     observed: Store,
     until: datetime | None = None,
     signer: Signer | None = None,
 ) -> list[Verdict]:
-    """Look at every release under way in `registry`, and take back those that break their limits.
+    """Look at every release of `model` under way, and take back those that break their limits.
 
     Signed aliases need a `signer` whose key signed them.
     """
     now = until or datetime.now(UTC)
+    aliases = registry.aliases(model)
     return [
         verdict
-        for model in registry.models()
-        for aliases in [registry.aliases(model)]
         for alias in aliases.weights
         for verdict in _look(writable, observed, model, alias, aliases, now, signer)
     ]
@@ -185,8 +185,13 @@ def prediction_drift(old: Sequence[Observation], new: Sequence[Observation]) -> 
 def _began(aliases: Aliases, alias: str) -> datetime:
     """When the alias became what it is now: observations from before tell of another release."""
     times = [
-        change["time"]
+        change.get("time")
         for change in aliases.history
         if change.get("alias") == alias and "settings" not in change
     ]
-    return datetime.fromisoformat(times[-1]) if times else datetime.fromtimestamp(0, UTC)
+    if not times:
+        return datetime.fromtimestamp(0, UTC)
+    try:
+        return datetime.strptime(str(times[-1]), TIME).replace(tzinfo=UTC)
+    except ValueError:
+        raise ArtifactRefused(f"history of {alias!r}: expected a time, got {str(times[-1])[:80]!r}") from None

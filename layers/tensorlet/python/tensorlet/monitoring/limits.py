@@ -17,6 +17,8 @@ class Limits(NamedTuple):
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Limits":
         """Raises InvalidRequest naming the limit, what was expected and what came."""
+        if not isinstance(document, dict):
+            raise InvalidRequest(f"limits: expected an object, got {document!r}")
         for name, value in document.items():
             if name not in cls._fields:
                 raise InvalidRequest(f"limits: expected one of {', '.join(cls._fields)}, got {name!r}")

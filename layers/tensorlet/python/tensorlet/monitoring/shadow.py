@@ -13,7 +13,6 @@ from typing import NamedTuple
 from tensorlet.errors import Conflict, ObjectNotFound
 from tensorlet.monitoring.observations import keys, parse
 from tensorlet.monitoring.replay import Summary, replay, summarise
-from tensorlet.registry.registry import Registry
 from tensorlet.registry.store import Store
 from tensorlet.serving.service import ModelService
 
@@ -27,25 +26,21 @@ class Shadow(NamedTuple):
     summary: Summary
 
 
-def run_shadows(service: ModelService, observed: Store, since: datetime, until: datetime) -> Iterator[Shadow]:
-    """Do every file of the time for every shadow there is, except those that are done."""
-    for model, alias, shadow in shadows(service.registry):
-        weights = service.registry.aliases(model).weights[alias]
-        for version in sorted(int(version) for version in weights if int(version) != shadow):
+def run_shadows(
+    service: ModelService, model: str, observed: Store, since: datetime, until: datetime
+) -> Iterator[Shadow]:
+    """Do every file of the time for every shadow of a model, except those that are done."""
+    aliases = service.registry.aliases(model)
+    for alias, settings in aliases.settings.items():
+        shadow = settings.get("shadow")
+        if not isinstance(shadow, int):
+            continue
+        behind = (int(version) for version in aliases.weights.get(alias, {}))
+        for version in sorted(version for version in behind if version != shadow):
             for key in keys(observed, model, version, since, until):
                 summary = _run(service, observed, f"shadow/{model}/{alias}/{shadow}", key, (model, shadow))
                 if summary is not None:
                     yield Shadow(model, alias, shadow, summary)
-
-
-def shadows(registry: Registry) -> list[tuple[str, str, int]]:
-    """(model, alias, version) of every shadow in the registry."""
-    return [
-        (model, alias, int(settings["shadow"]))
-        for model in registry.models()
-        for alias, settings in registry.aliases(model).settings.items()
-        if settings.get("shadow")
-    ]
 
 
 def _run(

@@ -38,37 +38,50 @@ class Monitor(NamedTuple):
 def guard(monitor: Monitor, since: datetime, until: datetime) -> Findings:
     """A verdict on every release under way; those that broke a limit have been rolled back."""
     signer = open_signer(monitor.signing_key) if monitor.signing_key else None
-    registry = monitor.service.registry
-    verdicts = watch(registry, monitor.writable, monitor.observed, until, signer)
-    return [verdict._asdict() for verdict in verdicts]
+
+    def look(model: str) -> Findings:
+        verdicts = watch(monitor.service.registry, model, monitor.writable, monitor.observed, until, signer)
+        return [verdict._asdict() for verdict in verdicts]
+
+    return _of_each_model(monitor, look)
 
 
 def shadow(monitor: Monitor, since: datetime, until: datetime) -> Findings:
     """What the shadows of the aliases answered to what has been captured since they last ran."""
-    return [
-        {**found._asdict(), "summary": found.summary._asdict()}
-        for found in run_shadows(monitor.service, monitor.observed, since, until)
-    ]
+
+    def look(model: str) -> Findings:
+        return [
+            {**found._asdict(), "summary": found.summary._asdict()}
+            for found in run_shadows(monitor.service, model, monitor.observed, since, until)
+        ]
+
+    return _of_each_model(monitor, look)
 
 
 def drift(monitor: Monitor, since: datetime, until: datetime) -> Findings:
     """Reports of the versions that answer unversioned requests, stored beside the observations with their plots."""
-    reports: Findings = []
-    for model in monitor.service.registry.models():
-        try:
-            manifest = monitor.service.release(model).manifest
-            report = drift_report(manifest, monitor.observed, since, until)
-        except TensorletError as error:
-            reports.append({"model": model, "skipped": str(error)})
-            continue
+
+    def look(model: str) -> Findings:
+        manifest = monitor.service.release(model).manifest
+        report = drift_report(manifest, monitor.observed, since, until)
         folder = f"drift/{model}/{report.version}/{until:%Y-%m-%d}"
         monitor.observed.put(f"{folder}.json", json.dumps(report.to_json(), indent=2).encode())
         monitor.observed.put(f"{folder}.svg", plot(report).encode())
         worst = report.drifts[0]._asdict() if report.drifts else None
-        reports.append(
-            {"model": model, "version": report.version, "requests": report.requests, "worst": worst}
-        )
-    return reports
+        return [{"model": model, "version": report.version, "requests": report.requests, "worst": worst}]
+
+    return _of_each_model(monitor, look)
+
+
+def _of_each_model(monitor: Monitor, look: Callable[[str], Findings]) -> Findings:
+    """What is found of every model; of one that cannot be looked at, why it is `skipped`."""
+    findings: Findings = []
+    for model in monitor.service.registry.models():
+        try:
+            findings += look(model)
+        except TensorletError as error:
+            findings.append({"model": model, "skipped": str(error)})
+    return findings
 
 
 TASKS: dict[str, Callable[[Monitor, datetime, datetime], Findings]] = {

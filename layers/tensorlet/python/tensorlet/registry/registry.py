@@ -270,9 +270,17 @@ def parse_aliases(stored: StoredObject) -> Aliases:
             for alias, versions in document["aliases"].items()
         }
         settings = {str(alias): dict(chosen) for alias, chosen in document.get("settings", {}).items()}
-        return Aliases(weights, list(document["history"]), stored.etag, settings, document)
+        history = [_change(change) for change in document["history"]]
+        return Aliases(weights, history, stored.etag, settings, document)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ArtifactRefused(f"{ALIASES} is not valid: {type(error).__name__}: {error}") from error
+
+
+def _change(change: Any) -> Any:
+    """An entry of the history, whose `to` is what an alias can be put back to."""
+    if not isinstance(change, dict) or not isinstance(change["to"], dict) or not change["to"]:
+        raise ValueError(f"expected a change of an alias, got {str(change)[:80]}")
+    return change
 
 
 def _version(text: str) -> str:

@@ -51,6 +51,7 @@ from tensorlet.registry.trust import (
 Change = dict[str, Any]  # an entry of an alias file's history
 
 CLAIM = ".claim"
+TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601 to the second, UTC
 ATTEMPTS = 100  # each lost race means that somebody else has published
 
 
@@ -253,7 +254,7 @@ def describe_file(path: str, source: Path) -> dict[str, Any]:
 
 def now() -> str:
     """The time in UTC, ISO 8601 to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime(TIME)
 
 
 def _claim_version(store: Store, model: str) -> int:
